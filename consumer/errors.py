@@ -1,0 +1,37 @@
+"""Every error a user can meet, in one small tree.
+
+An error names what is wrong, where, and the way out; `python -m consumer` prints it as one line and
+exits non-zero. Anything else that surfaces is a defect of ours.
+"""
+
+
+class ReflexiveError(Exception):
+    """Base of the errors that are shown to a person as one line."""
+
+
+class SettingsError(ReflexiveError):
+    """A setting is unknown, of the wrong type, or out of range."""
+
+
+class KafkaUnavailableError(ReflexiveError):
+    """The broker cannot be reached, or a topic is missing or wrongly set up."""
+
+
+class FencedError(ReflexiveError):
+    """Another process with the same transactional id has taken over."""
+
+
+class ModelError(ReflexiveError):
+    """A model directory is missing, incomplete, or not what its manifest says."""
+
+
+class DataError(ReflexiveError):
+    """A file of rows cannot be read, or lacks what was asked of it."""
+
+
+class RegistryError(ReflexiveError):
+    """A snapshot does not match its hash, or belongs to another base model."""
+
+
+class ThresholdError(ReflexiveError):
+    """A threshold file is not readable, names an unknown threshold, or a value out of range."""

@@ -1,0 +1,346 @@
+"""One typed tree of settings: TOML file < environment < flags.
+
+A setting `section.key` is read from the TOML file as `[section] key`, from the environment as
+`REFLEXIVE__SECTION__KEY`, and from the command line as `--set section.key=value` (or its own flag).
+
+Source: https://docs.pydantic.dev/latest/concepts/pydantic_settings/
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from consumer.errors import SettingsError
+
+DEFAULT_FILE = Path("reflexive.toml")
+ENV_PREFIX = "REFLEXIVE__"
+
+TimeFormat = Literal["auto", "epoch_ms", "epoch_s", "iso8601"]
+Order = Literal["arrival", "event_time"]
+HealMode = Literal["threaded", "inline"]
+
+
+class Section(BaseModel):
+    """A group of settings; unknown keys are errors, so that a typo cannot pass for a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(Section):
+    """How every client of ours connects."""
+
+    bootstrap_servers: str = Field("localhost:9092", description="Brokers, as host:port,host:port.")
+    properties: dict[str, str | int | float | bool] = Field(
+        default_factory=dict,
+        description="Raw librdkafka settings for every client, such as security.protocol, "
+        "ssl.ca.location, sasl.username: passed through as they are.",
+    )
+    connect_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds to wait for a broker at start before giving up."
+    )
+
+
+class TransactionInput(Section):
+    """Where the transactions are and how another team's JSON maps onto ours."""
+
+    topic: str = Field("transactions", description="Topic of transactions; never created by us.")
+    id_path: str = Field("transaction_id", description="Dotted path to the transaction's id.")
+    time_path: str = Field("event_time", description="Dotted path to the time of the event.")
+    time_format: TimeFormat = Field(
+        "auto",
+        description="auto: whole numbers are epoch milliseconds, strings ISO 8601; "
+        "epoch_s: seconds, fractions allowed.",
+    )
+    features_path: str = Field(
+        "features", description="Dotted path to the object of features by name; '' is the root."
+    )
+    feature_paths: dict[str, str] = Field(
+        default_factory=dict,
+        description="Dotted path from the root, for each feature that is not under features_path.",
+    )
+
+
+class LabelInput(Section):
+    """Where the labels are and how another team's JSON maps onto ours."""
+
+    topic: str = Field("labels", description="Topic of labels; never created by us.")
+    id_path: str = Field("transaction_id", description="Dotted path to the transaction's id.")
+    label_path: str = Field("is_fraud", description="Dotted path to the label: 0, 1 or a boolean.")
+    time_path: str = Field("labelled_at", description="Dotted path to the time of labelling.")
+    time_format: TimeFormat = Field("auto", description="As for transactions.")
+    source_path: str = Field(
+        "source", description="Dotted path to who labelled; may be absent from a message."
+    )
+
+
+class Input(Section):
+    """The two input topics."""
+
+    transactions: TransactionInput = TransactionInput()
+    labels: LabelInput = LabelInput()
+    max_message_bytes: int = Field(
+        262_144,
+        gt=0,
+        description="Bytes; a longer message becomes a dead letter (its hash and length are kept).",
+    )
+    order: Order | None = Field(
+        None,
+        description="arrival: transactions are scored when they come. event_time: the earliest "
+        "head first, for replays. Default: event_time with --until-end or inline healing.",
+    )
+
+
+class Batch(Section):
+    """Monitor batches: consecutive records of a partition, ended by the data alone."""
+
+    rows: int = Field(100, ge=2, description="A monitor batch has at least so many records.")
+    span_s: float = Field(
+        1.0, ge=0, description="And spans at least so many seconds of event time (0: rows alone)."
+    )
+
+
+class Join(Section):
+    """Scored transactions waiting for their labels."""
+
+    max_rows: int = Field(
+        1_000_000, ge=1, description="Rows held a partition; the oldest leave first, counted."
+    )
+
+
+class Watch(Section):
+    """When an alarm is raised."""
+
+    fidi_z: float = Field(
+        1.0, gt=0, description="Alarm when a feature's mean has moved by so many training sigmas."
+    )
+    fidi_window: int = Field(
+        10, ge=1, description="Batch means that the moving mean is taken over."
+    )
+    fidi_warmup: int = Field(3, ge=1, description="Batches before the first z is given.")
+    conflict_probability: float = Field(
+        0.30, ge=0, le=1, description="A rule says fraud and the model says less: a conflict."
+    )
+    conflicts: int = Field(5, ge=1, description="Conflicts in a batch that raise the alarm alone.")
+
+
+class Heal(Section):
+    """How a heal runs. Defaults are the published ones."""
+
+    mode: HealMode = Field(
+        "threaded", description="threaded: scoring goes on; inline: deterministic replay."
+    )
+    steps: int = Field(5, ge=1, description="Adam steps a heal.")
+    learning_rate: float = Field(0.003, gt=0, description="Adam's learning rate.")
+
+
+class Health(Section):
+    """When a heal is rolled back."""
+
+    window: int = Field(5, ge=1, description="Labelled batches in the moving means.")
+    min_updates: int = Field(3, ge=1, description="Labelled batches before the first check.")
+    f1_drop: float = Field(0.08, ge=0, le=1, description="Roll back when F1 fell by more.")
+    accuracy_drop: float = Field(0.10, ge=0, le=1, description="Roll back when accuracy did.")
+
+
+class Decision(Section):
+    """From score to decision: approve < threshold <= review < decline_threshold <= decline."""
+
+    threshold: float = Field(0.5, ge=0, le=1, description="Scores at or above are flagged.")
+    decline_threshold: float = Field(
+        0.9, ge=0, le=1, description="Scores at or above are declined without review."
+    )
+    threshold_config: Path | None = Field(
+        None,
+        description="threshold_config.json as `report` writes it: applied at start and on SIGHUP.",
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Decision:
+        if self.decline_threshold < self.threshold:
+            raise ValueError("decline_threshold lies below threshold")
+        return self
+
+
+class Cost(Section):
+    """What a wrong decision costs, in one currency."""
+
+    missed_fraud: float = Field(5000.0, ge=0, description="Cost of one missed fraud.")
+    false_alarm: tuple[float, ...] = Field(
+        (15.0, 200.0), description="Costs of one false alarm; each gives a column of expected cost."
+    )
+
+
+class Commit(Section):
+    """When a Kafka transaction is committed."""
+
+    interval_ms: int = Field(100, ge=1, le=30_000, description="Milliseconds between commits.")
+    max_rows: int = Field(10_000, ge=1, description="Scored rows that force a commit.")
+
+
+class Log(Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level.")
+    format: Literal["auto", "console", "json"] = Field(
+        "auto", description="auto: console on a terminal, else JSON."
+    )
+
+
+_Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]+$", max_length=200)]
+
+
+class Settings(BaseSettings):
+    """The whole tree. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    application_id: _Name = Field(
+        "reflexive", description="Names the consumer group and prefixes our own topics."
+    )
+    instance_id: _Name = Field(
+        "0", description="Stable over restarts, unique to a process: part of the transactional id."
+    )
+    model: Path | None = Field(None, description="Model directory made by `train`.")
+    kafka: Kafka = Kafka()
+    input: Input = Input()
+    batch: Batch = Batch()
+    join: Join = Join()
+    watch: Watch = Watch()
+    heal: Heal = Heal()
+    health: Health = Health()
+    decision: Decision = Decision()
+    cost: Cost = Cost()
+    commit: Commit = Commit()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` hands over {"file": …, "flags": …}; the environment stands between the two.
+        assert isinstance(init_settings, InitSettingsSource)
+        given = init_settings.init_kwargs
+        return (
+            InitSettingsSource(settings_cls, given.get("flags", {})),
+            EnvSettingsSource(settings_cls),
+            InitSettingsSource(settings_cls, given.get("file", {})),
+        )
+
+    def topic(self, name: str) -> str:
+        """Name of one of our own topics, such as `scores`."""
+        return f"{self.application_id}.{name}"
+
+    @property
+    def transactional_id(self) -> str:
+        """Stable over restarts, unique to a process."""
+        return f"{self.application_id}-{self.instance_id}"
+
+    def order(self, *, until_end: bool) -> Order:
+        """The order in force."""
+        replay = until_end or self.heal.mode == "inline"
+        return self.input.order or ("event_time" if replay else "arrival")
+
+
+def load(file: Path | None = None, flags: dict[str, Any] | None = None) -> Settings:
+    """Read the settings tree.
+
+    `file`: TOML; without one `reflexive.toml` of the working directory, if it is there.
+    `flags`: dotted name -> value, None is "not given".
+
+    Raises: SettingsError, naming the setting and what it must be.
+    """
+    tree: dict[str, Any] = {}
+    for name, value in (flags or {}).items():
+        if value is None:
+            continue
+        node = tree
+        *sections, key = _split(name)
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[key] = value
+    _refuse_unknown_environment()
+    try:
+        return Settings(file=_read(file), flags=tree)  # type: ignore[call-arg]
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_shown(e)})" for e in error.errors()
+        )
+        raise SettingsError(
+            f"setting {problems}. See `python -m consumer settings` for every setting."
+        ) from error
+    except ValueError as error:  # a JSON value of an environment variable that does not parse
+        raise SettingsError(f"settings: {error}") from error
+
+
+def masked(settings: Settings) -> dict[str, Any]:
+    """The effective settings as plain data, secrets replaced by `***`."""
+    shown = settings.model_dump(mode="json")
+    properties = shown["kafka"]["properties"]
+    for name in properties:
+        if _is_secret(name):
+            properties[name] = "***"
+    return shown
+
+
+def _is_secret(name: str) -> bool:
+    return any(part in name.lower() for part in ("password", "secret", "token", "key.pem", "jaas"))
+
+
+def _shown(error: Any) -> str:
+    if any(_is_secret(str(part)) for part in error["loc"]):
+        return "***"
+    return repr(error["input"])[:80]
+
+
+def _split(name: str) -> list[str]:
+    # librdkafka's own names hold dots: kafka.properties.security.protocol
+    head = "kafka.properties."
+    if name.startswith(head):
+        return ["kafka", "properties", name.removeprefix(head)]
+    return name.split(".")
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        if not DEFAULT_FILE.exists():
+            return {}
+        file = DEFAULT_FILE
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"settings file {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"settings file {file} is not TOML: {error}") from error
+
+
+def _refuse_unknown_environment() -> None:
+    # pydantic-settings reads only names it knows: a misspelt variable would be ignored in silence.
+    known = {name.upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        if not variable.upper().startswith(ENV_PREFIX):
+            continue
+        section = variable[len(ENV_PREFIX) :].split("__")[0].upper()
+        if section not in known:
+            raise SettingsError(
+                f"environment variable {variable}: there is no setting {section.lower()!r}; "
+                f"known: {', '.join(sorted(Settings.model_fields))}"
+            )

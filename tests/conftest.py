@@ -1,0 +1,51 @@
+"""What the tests share: one broker a session, and names that no other test uses."""
+
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from tests.broker import Broker, real_broker
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Broker]:
+    """A running broker, started for the first test that asks."""
+    with real_broker() as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names one test uses on the shared broker."""
+
+    application_id: str
+    transactions: str
+    labels: str
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest) -> Names:
+    """Unique to the test and to the run: a broker named by `KAFKA_BOOTSTRAP` outlives both."""
+    test = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")
+    unique = f"{test[:60]}-{uuid.uuid4().hex[:8]}"
+    return Names(f"{unique}-app", f"{unique}-transactions", f"{unique}-labels")
+
+
+CreateTopics = Callable[..., None]
+
+
+@pytest.fixture
+def create_topics(broker: Broker) -> CreateTopics:
+    """`create_topics("a", "b", partitions=3)` returns once the topics exist."""
+
+    def create(*topics: str, partitions: int = 1, config: dict[str, str] | None = None) -> None:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        wanted = [NewTopic(name, partitions, 1, config=config or {}) for name in topics]
+        for created in admin.create_topics(wanted, operation_timeout=30).values():
+            created.result()
+
+    return create
