@@ -52,7 +52,11 @@ class Broker:
 
     def __enter__(self) -> "Broker":
         if self._server is not None:
-            self.start()
+            try:
+                self.start()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:

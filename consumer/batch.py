@@ -1,0 +1,53 @@
+"""Where monitor batches end: by the data alone, never by poll, commit or clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from consumer.columns import Int64
+
+
+@dataclass(slots=True)
+class BatchCutter:
+    """A batch ends with the record that brings it to `rows` records and `span_ms` of event time.
+
+    >>> cutter = BatchCutter(rows=3, span_ms=20)
+    >>> cutter.cut(np.array([0, 10, 15, 20, 30]))
+    4
+    """
+
+    rows: int
+    span_ms: int
+    seen: int = 0
+    _earliest: int = field(default=0)
+    _latest: int = field(default=0)
+
+    def cut(self, event_time: Int64) -> int | None:
+        """How many of the coming records complete the batch; None where all of them do not."""
+        if len(event_time) == 0:
+            return None
+        first = max(self.rows - self.seen - 1, 0)  # index of the first record that may complete it
+        if first >= len(event_time):
+            return None
+        earliest = np.minimum.accumulate(event_time)
+        latest = np.maximum.accumulate(event_time)
+        if self.seen:
+            earliest = np.minimum(earliest, self._earliest)
+            latest = np.maximum(latest, self._latest)
+        long_enough = np.flatnonzero((latest - earliest)[first:] >= self.span_ms)
+        return int(first + long_enough[0]) + 1 if len(long_enough) else None
+
+    def take(self, event_time: Int64) -> None:
+        """Count records into the batch."""
+        if len(event_time) == 0:
+            return
+        earliest, latest = int(event_time.min()), int(event_time.max())
+        self._earliest = min(self._earliest, earliest) if self.seen else earliest
+        self._latest = max(self._latest, latest) if self.seen else latest
+        self.seen += len(event_time)
+
+    def end(self) -> None:
+        """Begin the next batch."""
+        self.seen = 0

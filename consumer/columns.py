@@ -1,0 +1,139 @@
+"""The columns that travel through the stages: frozen, one array a field, one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+Int8 = NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Transactions:
+    """Consecutive transactions of one partition."""
+
+    partition: int
+    ids: Sequence[str]
+    event_time: Int64  # (rows,) epoch ms
+    x: Float32  # (rows, features)
+    offset: Int64  # (rows,)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, start: int, stop: int) -> Transactions:
+        """Rows `start` to `stop`, sharing memory."""
+        part = slice(start, stop)
+        return Transactions(
+            self.partition,
+            self.ids[part],
+            self.event_time[part],
+            self.x[part],
+            self.offset[part],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """Consecutive labels of one partition."""
+
+    partition: int
+    ids: Sequence[str]
+    labelled_at: Int64  # (rows,) epoch ms
+    is_fraud: Int8  # (rows,) 0 or 1
+    source: Sequence[str | None]
+    offset: Int64  # (rows,)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, start: int, stop: int) -> Labels:
+        """Rows `start` to `stop`, sharing memory."""
+        part = slice(start, stop)
+        return Labels(
+            self.partition,
+            self.ids[part],
+            self.labelled_at[part],
+            self.is_fraud[part],
+            self.source[part],
+            self.offset[part],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What was decided on consecutive transactions under one adapter state."""
+
+    transactions: Transactions
+    score: Float32  # (rows,) probability of fraud
+    shadow: Float32  # (rows,) the frozen model's
+    threshold: float
+    decline_threshold: float
+    adapter_version: int
+    state: str
+
+    def __len__(self) -> int:
+        return len(self.transactions)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Scored transactions with their labels, in the order in which the labels came."""
+
+    partition: int
+    ids: Sequence[str]
+    event_time: Int64
+    labelled_at: Int64
+    is_fraud: Int8
+    source: Sequence[str | None]
+    x: Float32
+    score: Float32
+    shadow: Float32
+    threshold: Float32
+    adapter_version: Int64
+    offset: Int64  # of the transaction
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, start: int, stop: int) -> Labelled:
+        """Rows `start` to `stop`, sharing memory."""
+        part = slice(start, stop)
+        return Labelled(
+            self.partition,
+            self.ids[part],
+            self.event_time[part],
+            self.labelled_at[part],
+            self.is_fraud[part],
+            self.source[part],
+            self.x[part],
+            self.score[part],
+            self.shadow[part],
+            self.threshold[part],
+            self.adapter_version[part],
+            self.offset[part],
+        )
+
+    @staticmethod
+    def concatenate(parts: Sequence[Labelled]) -> Labelled:
+        """One after the other; all of one partition, at least one."""
+        return Labelled(
+            parts[0].partition,
+            [i for part in parts for i in part.ids],
+            np.concatenate([part.event_time for part in parts]),
+            np.concatenate([part.labelled_at for part in parts]),
+            np.concatenate([part.is_fraud for part in parts]),
+            [s for part in parts for s in part.source],
+            np.concatenate([part.x for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.shadow for part in parts]),
+            np.concatenate([part.threshold for part in parts]),
+            np.concatenate([part.adapter_version for part in parts]),
+            np.concatenate([part.offset for part in parts]),
+        )

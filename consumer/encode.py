@@ -1,0 +1,80 @@
+"""From columns to the bytes of messages, a line of JSON each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import orjson
+
+from consumer.columns import Labelled, Scores
+
+
+def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
+    """(key, value) of each score, in the order of the transactions."""
+    rows = batch.transactions
+    decision = np.where(
+        batch.score >= np.float32(batch.decline_threshold),
+        "decline",
+        np.where(batch.score >= np.float32(batch.threshold), "review", "approve"),
+    ).tolist()
+    shared = {
+        "threshold": batch.threshold,
+        "model_version": model_version,
+        "adapter_version": batch.adapter_version,
+        "provisional": False,
+        "state": batch.state,
+        "topic": topic,
+        "partition": rows.partition,
+    }
+    for name, time_ms, score, shadow, verdict, offset in zip(
+        rows.ids,
+        rows.event_time.tolist(),
+        batch.score.tolist(),
+        batch.shadow.tolist(),
+        decision,
+        rows.offset.tolist(),
+        strict=True,
+    ):
+        yield (
+            name,
+            orjson.dumps(
+                {
+                    "transaction_id": name,
+                    "event_time": time_ms,
+                    "score": score,
+                    "shadow_score": shadow,
+                    "decision": verdict,
+                    **shared,
+                    "offset": offset,
+                }
+            ),
+        )
+
+
+def labelled(batch: Labelled, topic: str, features: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """(key, value) of each joined row, in the order in which the labels came."""
+    for index, name in enumerate(batch.ids):
+        event_time, labelled_at = int(batch.event_time[index]), int(batch.labelled_at[index])
+        yield (
+            name,
+            orjson.dumps(
+                {
+                    "transaction_id": name,
+                    "event_time": event_time,
+                    "labelled_at": labelled_at,
+                    "delay_ms": labelled_at - event_time,
+                    "is_fraud": int(batch.is_fraud[index]),
+                    "source": batch.source[index],
+                    "features": dict(zip(features, batch.x[index].tolist(), strict=True)),
+                    "score": float(batch.score[index]),
+                    "shadow_score": float(batch.shadow[index]),
+                    "threshold": float(batch.threshold[index]),
+                    "adapter_version": int(batch.adapter_version[index]),
+                    "weight": 1.0,
+                    "topic": topic,
+                    "partition": batch.partition,
+                    "offset": int(batch.offset[index]),
+                }
+            ),
+        )

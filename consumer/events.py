@@ -1,0 +1,111 @@
+"""Every decision as one event, shaped for the Elastic Common Schema; our fields under `reflexive`.
+
+Source: https://www.elastic.co/docs/reference/ecs
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from consumer import __version__
+from consumer.registry import Place
+
+Event = dict[str, Any]
+
+ECS_VERSION = "9.2.0"
+DATASET = "reflexive.events"
+
+
+class _Shape(NamedTuple):
+    kind: str
+    category: str
+    type: str
+    outcome: str
+
+
+_SHAPES = {
+    "consumer-started": _Shape("event", "process", "start", "success"),
+    "consumer-stopped": _Shape("event", "process", "end", "success"),
+    "partitions-assigned": _Shape("event", "process", "info", "success"),
+    "partitions-revoked": _Shape("event", "process", "info", "success"),
+    "drift-detected": _Shape("alert", "process", "info", "success"),
+    "drift-recovered": _Shape("alert", "process", "info", "success"),
+    "heal-requested": _Shape("event", "process", "start", "unknown"),
+    "heal-deployed": _Shape("event", "configuration", "change", "success"),
+    "heal-discarded": _Shape("event", "process", "end", "failure"),
+    "rollback": _Shape("event", "configuration", "change", "success"),
+    "state-changed": _Shape("state", "process", "change", "success"),
+    "thresholds-changed": _Shape("event", "configuration", "change", "success"),
+    "thresholds-refused": _Shape("event", "configuration", "error", "failure"),
+    "dead-letters": _Shape("event", "process", "error", "failure"),
+    "batch-monitored": _Shape("metric", "process", "info", "success"),
+    "batch-labelled": _Shape("metric", "process", "info", "success"),
+}
+
+
+class Events:
+    """Makes the events of one application.
+
+    An id is the hash of application, topic, partition, offset, kind and ordinal: a replay of the
+    same records makes the same ids, and a search index keeps one of each.
+    """
+
+    def __init__(self, application_id: str, instance_id: str) -> None:
+        self._application_id = application_id
+        self._instance_id = instance_id
+        self._of_process = 0
+        self._ordinals: dict[tuple[str, int], tuple[int, Counter[str]]] = {}
+
+    def at(self, place: Place, action: str, message: str, /, **fields: Any) -> Event:
+        """An event of the stream: its time is the stream's."""
+        key = (place.topic, place.partition)
+        offset, counts = self._ordinals.get(key, (-1, Counter[str]()))
+        if offset != place.offset:
+            counts = Counter()
+            self._ordinals[key] = (place.offset, counts)
+        ordinal = counts[action]
+        counts[action] += 1
+        identity = (place.topic, str(place.partition), str(place.offset), action, str(ordinal))
+        here = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
+        return self._event(identity, place.time_ms, action, message, {**here, **fields})
+
+    def of_process(self, now_ms: int, action: str, message: str, /, **fields: Any) -> Event:
+        """An event of the process's own life: its time is the wall clock."""
+        self._of_process += 1
+        identity = (self._instance_id, str(now_ms), action, str(self._of_process))
+        return self._event(identity, now_ms, action, message, fields)
+
+    def _event(
+        self, identity: tuple[str, ...], time_ms: int, action: str, message: str, fields: Event
+    ) -> Event:
+        shape = _SHAPES[action]
+        text = "\0".join((self._application_id, *identity))
+        return {
+            "@timestamp": iso8601(time_ms),
+            "message": message,
+            "ecs": {"version": ECS_VERSION},
+            "event": {
+                "id": hashlib.sha256(text.encode()).hexdigest()[:32],
+                "kind": shape.kind,
+                "category": [shape.category],
+                "type": [shape.type],
+                "action": action,
+                "outcome": shape.outcome,
+                "dataset": DATASET,
+            },
+            "service": {"name": self._application_id, "version": __version__},
+            "reflexive": fields,
+        }
+
+
+def iso8601(time_ms: int) -> str:
+    """UTC, to the millisecond.
+
+    >>> iso8601(1767225600000)
+    '2026-01-01T00:00:00.000Z'
+    """
+    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -1,0 +1,126 @@
+"""One heal: a few Adam steps on the adapter alone, over one labelled batch.
+
+Source: the published experiment. Free functions over plain tensors; nothing here knows a thread.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from consumer.columns import Float32, Int8
+from consumer.model import AdapterState, SelfHealingMLP
+from consumer.rules import Rules
+
+# The article's weights and its guard against log(0).
+REAL, CONSISTENCY, ENTROPY = 0.70, 0.24, 0.03
+EPSILON = 1e-8
+# Its weight of a positive: 2 + 10 * (share of fraud among conflicts - .10), from 1 up to 4.
+WEIGHT_BASE, WEIGHT_SLOPE, WEIGHT_SHARE, WEIGHT_MOST = 2.0, 10.0, 0.10, 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Healed:
+    """A candidate adapter and what the heal did on its own rows (in-sample figures)."""
+
+    adapter: AdapterState
+    score: Float32  # (rows,) of the candidate on the rows it was healed on
+    loss_before: float
+    loss_after: float
+    positive_weight: float
+
+
+class DivergedError(Exception):
+    """The heal produced a number that is not finite; its adapter is discarded whole."""
+
+
+def positive_weight(label: Tensor, conflict: Tensor) -> float:
+    """Weight of a fraud row in the real loss: more where conflicts turned out to be fraud.
+
+    `label`, `conflict`: (rows,).
+    """
+    share = label[conflict].mean().item() if bool(conflict.any()) else 0.0
+    if share < WEIGHT_SHARE:
+        return 1.0
+    return min(WEIGHT_BASE + WEIGHT_SLOPE * (share - WEIGHT_SHARE), WEIGHT_MOST)
+
+
+def heal_loss(p: Tensor, label: Tensor, rule: Tensor | None, weight: float) -> Tensor:
+    """real + consistency + entropy; without rules the consistency term is off.
+
+    `p`, `label`, `rule`: (rows,) probabilities, 0/1 labels, 0/1 rule targets.
+    """
+    logit = torch.log(p / (1 - p + EPSILON))
+    real = F.binary_cross_entropy_with_logits(logit, label, pos_weight=torch.tensor(weight))
+    entropy = -(p * torch.log(p + EPSILON) + (1 - p) * torch.log(1 - p + EPSILON)).mean()
+    if rule is None:
+        return REAL * real + ENTROPY * entropy
+    return REAL * real + CONSISTENCY * F.binary_cross_entropy(p, rule) + ENTROPY * entropy
+
+
+def heal_step(
+    module: SelfHealingMLP,
+    optimiser: torch.optim.Optimizer,
+    h: Tensor,
+    label: Tensor,
+    rule: Tensor | None,
+    weight: float,
+) -> float:
+    """One step on representations `h: (rows, width)`; returns the loss before it."""
+    optimiser.zero_grad()
+    loss = heal_loss(module.decide(h), label, rule, weight)
+    loss.backward()
+    optimiser.step()
+    return float(loss.item())
+
+
+class Healer:
+    """Heals on a copy of the model. The optimiser's moments persist over heals, as published."""
+
+    def __init__(self, module: SelfHealingMLP, rules: Rules, steps: int, rate: float) -> None:
+        self._module = copy.deepcopy(module)
+        self._module.freeze_for_healing()
+        self._rules = rules
+        self._steps = steps
+        self._rate = rate
+        self._optimiser = self._new_optimiser()
+
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self._module.reflexive.parameters(), lr=self._rate)
+
+    def heal(
+        self, start: AdapterState, x: Float32, label: Int8, conflict_probability: float
+    ) -> Healed:
+        """Heal from `start` on labelled rows `x: (rows, features)`, `label: (rows,)`.
+
+        Raises: DivergedError where a parameter is no longer finite.
+        """
+        module = self._module
+        with torch.no_grad():
+            for name, parameter in module.reflexive.named_parameters():
+                parameter.copy_(start[name])
+            # The backbone is frozen: one pass serves every step.
+            h = module.represent(torch.from_numpy(x))  # (rows, width)
+            p = module.decide(h)
+        y = torch.from_numpy(label.astype(np.float32))
+        fired = torch.from_numpy(self._rules.fired(x).any(axis=1))  # (rows,)
+        rule = fired.float() if len(self._rules) else None
+        weight = positive_weight(y, fired & (p < conflict_probability))
+        losses = [
+            heal_step(module, self._optimiser, h, y, rule, weight) for _ in range(self._steps)
+        ]
+        with torch.no_grad():
+            score = module.decide(h)
+            after = heal_loss(score, y, rule, weight).item()
+        adapter = module.adapter_state()
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in adapter.values())
+        if not finite or not np.isfinite(after):
+            # Moments that met an infinite gradient would spoil every later heal.
+            self._optimiser = self._new_optimiser()
+            raise DivergedError(f"loss {losses[0]:.4f} became {after:.4f}")
+        return Healed(adapter, score.numpy(), losses[0], after, weight)

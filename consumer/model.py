@@ -1,0 +1,141 @@
+"""The model: a frozen backbone and head around a small trainable adapter.
+
+Source: the published experiment, "Self-Healing Neural Networks in PyTorch" (2026). The order in
+which layers are made is part of the contract: it fixes which random numbers each one gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+AdapterState = Mapping[str, Tensor]  # the adapter's parameters by name; never changed in place
+
+
+class ReflexiveLayer(nn.Module):
+    """`x + scale * adapter(x)`: near the identity at first, and the only part that heals."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.adapter = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Linear(width, width))
+        self.scale = nn.Parameter(torch.tensor(0.1))
+
+    def forward(self, h: Tensor) -> Tensor:  # (rows, width)
+        """The corrected representation, (rows, width)."""
+        corrected: Tensor = h + self.scale * self.adapter(h)
+        return corrected
+
+
+class Standardise(nn.Module):
+    """`(x - mean) / sd` with the training rows' figures; 0 and 1 leave every bit as it is."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("sd", torch.ones(features))
+
+    def forward(self, x: Tensor) -> Tensor:  # (rows, features)
+        """Standardised features, (rows, features)."""
+        return (x - self.mean) / self.sd
+
+
+class Calibrate(nn.Module):
+    """`slope * logit + bias`, fitted on held-out rows; 1 and 0 leave every bit as it is.
+
+    Source: Platt, "Probabilistic outputs for support vector machines" (1999).
+    """
+
+    slope: Tensor
+    bias: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("slope", torch.ones(()))
+        self.register_buffer("bias", torch.zeros(()))
+
+    def forward(self, logit: Tensor) -> Tensor:
+        """Calibrated logits, of the same shape."""
+        return self.slope * logit + self.bias
+
+
+class SelfHealingMLP(nn.Module):
+    """backbone -> reflexive -> head; 13,250 parameters at 10 features and width 64."""
+
+    def __init__(self, features: int, width: int = 64) -> None:
+        super().__init__()
+        self.standardise = Standardise(features)
+        self.backbone = nn.Sequential(
+            nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+        )
+        self.reflexive = ReflexiveLayer(width)
+        self.head = nn.Linear(width, 1)
+        self.calibrate = Calibrate()
+
+    def represent(self, x: Tensor) -> Tensor:  # (rows, features)
+        """What the backbone makes of the rows, (rows, width): the same for every adapter state."""
+        h: Tensor = self.backbone(self.standardise(x))
+        return h
+
+    def decide(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:  # (rows, width)
+        """Probability of fraud, (rows,), under the module's own adapter or the state given."""
+        corrected = (
+            self.reflexive(h)
+            if adapter is None
+            else torch.func.functional_call(self.reflexive, dict(adapter), (h,))
+        )
+        return torch.sigmoid(self.calibrate(self.head(corrected))).squeeze(-1)
+
+    def forward(self, x: Tensor) -> Tensor:  # (rows, features)
+        """Probability of fraud, (rows,)."""
+        return self.decide(self.represent(x))
+
+    def freeze_for_healing(self) -> None:
+        """Leave only the adapter trainable."""
+        self.requires_grad_(False)
+        self.reflexive.requires_grad_(True)
+
+    def unfreeze_all(self) -> None:
+        """Make everything trainable again."""
+        self.requires_grad_(True)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A copy of the adapter's parameters."""
+        return {name: p.detach().clone() for name, p in self.reflexive.named_parameters()}
+
+    def base_state(self) -> dict[str, Tensor]:
+        """Everything but the adapter: what a heal must leave untouched."""
+        return {
+            name: tensor
+            for name, tensor in self.state_dict().items()
+            if not name.startswith("reflexive.")
+        }
+
+
+class PlainMLP(nn.Module):
+    """The article's separately trained shadow: the same layers without an adapter."""
+
+    def __init__(self, features: int, width: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(features, width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, 1),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:  # (rows, features)
+        """Probability of fraud, (rows,)."""
+        p: Tensor = self.layers(x)
+        return p.squeeze(-1)
+
+
+def columns_of(names: Sequence[str], features: Sequence[str]) -> list[int]:
+    """Where `names` stand in `features`."""
+    return [list(features).index(name) for name in names]

@@ -1,0 +1,36 @@
+"""What the stages hand back: everything that one Kafka transaction will hold, offsets apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from consumer.columns import Labelled, Scores
+from consumer.events import Event
+from consumer.registry import Activation, Snapshot
+from consumer.threshold import Command
+
+
+@dataclass(slots=True)
+class Outputs:
+    """Grows while stages run, each list in the order of the decisions; taken whole by the loop."""
+
+    scores: list[Scores] = field(default_factory=list)
+    labelled: list[Labelled] = field(default_factory=list)
+    snapshots: list[Snapshot] = field(default_factory=list)
+    activations: list[Activation] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+
+    def take(self) -> Outputs:
+        """Hand over what there is and begin anew."""
+        taken = Outputs(
+            self.scores,
+            self.labelled,
+            self.snapshots,
+            self.activations,
+            self.commands,
+            self.events,
+        )
+        self.scores, self.labelled, self.snapshots = [], [], []
+        self.activations, self.commands, self.events = [], [], []
+        return taken

@@ -1,0 +1,155 @@
+"""Plots 1, 2 and 4: how right the decisions were, batch by batch, beside the frozen model's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from consumer.plots import style
+from consumer.plots.story import Story
+
+NOTHING = "no labelled rows: nothing can be said about how right the scores were"
+
+
+def accuracy(story: Story) -> style.Frame:
+    """1: accuracy over batches with shadow and clean line."""
+    frame = style.Frame(_accuracy_title(story), _subtitle(story, story.noise))
+    axes = frame.axes()
+    axes.set_ylabel("accuracy (% of labelled rows)")
+    style.percent(axes)
+    table, x = story.table, story.x
+    drawn = [
+        style.curve(axes, x, table.numbers("accuracy"), style.HEALED),
+        style.curve(axes, x, table.numbers("shadow_accuracy"), style.FROZEN),
+    ]
+    if story.clean is not None and "accuracy" in story.clean.figures:
+        drawn.append(_clean_line(axes, story, "accuracy", 100, ".1f", "%"))
+    if story.stages is not None:
+        share = story.stages.approve_all.accuracy
+        name = f"{style.APPROVE_ALL.name} ({100 * share:.1f}%)"
+        drawn.append(style.level(axes, share, style.APPROVE_ALL, name))
+    style.over_batches(axes, x, story.x_label)
+    frame.legend(drawn)
+    return frame
+
+
+def f1(story: Story) -> style.Frame:
+    """2: F1 over batches, rollbacks marked."""
+    frame = style.Frame(_f1_title(story), _subtitle(story, "F1 is 0 where no fraud is caught"))
+    axes = frame.axes()
+    axes.set_ylabel("F1 (0 to 1)")
+    axes.set_ylim(0, 1)
+    table, x = story.table, story.x
+    drawn = [
+        style.curve(axes, x, table.numbers("f1"), style.HEALED),
+        style.curve(axes, x, table.numbers("shadow_f1"), style.FROZEN),
+    ]
+    in_force = table.numbers("in_force_f1")
+    if np.isfinite(in_force).any() and len(x) <= style.CROWDED:
+        drawn.append(style.curve(axes, x, in_force, style.IN_FORCE))
+    if story.clean is not None and "f1" in story.clean.figures:
+        drawn.append(_clean_line(axes, story, "f1", 1, ".3f", ""))
+    rolled_back = x[story.acted("rollback")]
+    if len(rolled_back):
+        axes.vlines(rolled_back, 0, 1, color=style.PURPLE, linewidth=1.0, alpha=0.6, zorder=1)
+        drawn += axes.plot(
+            rolled_back,
+            np.full(len(rolled_back), 0.975),
+            linestyle="none",
+            marker="v",
+            markersize=8,
+            color=style.PURPLE,
+            markeredgecolor=style.INK,
+            markeredgewidth=0.6,
+            label="rollback",
+        )
+    style.over_batches(axes, x, story.x_label)
+    frame.legend(drawn)
+    return frame
+
+
+def lift(story: Story) -> style.Frame:
+    """4: accuracy of the healed minus that of the frozen model, as bars with their mean."""
+    gained = 100 * story.table.numbers("lift")
+    known = gained[np.isfinite(gained)]
+    mean = float(known.mean())
+    spread = f"least {known.min():+.0f}, most {known.max():+.0f}".replace("-", "−")
+    wins = int((known > 0).sum())
+    frame = style.Frame(
+        f"Lift: {style.points(mean / 100)} points of accuracy a batch on average ({spread})",
+        _subtitle(story, f"healed ahead in {wins} of {len(known)} batches · {story.noise}"),
+    )
+    axes = frame.axes()
+    axes.set_ylabel("lift (points of accuracy, healed − frozen)")
+    x = story.x
+    crowded = len(x) > style.CROWDED
+    looks: tuple[tuple[str, Any, str, str | None], ...] = (
+        ("healed is better", gained > 0, style.BLUE, None),
+        ("frozen is better", gained < 0, style.VERMILLION, "////"),
+    )
+    drawn: list[Any] = []
+    for name, where, colour, hatch in looks:
+        if not where.any():
+            continue
+        drawn.append(
+            axes.bar(
+                x[where],
+                gained[where],
+                width=1.0 if crowded else 0.78,
+                color=colour,
+                hatch=None if crowded else hatch,
+                edgecolor="white",
+                linewidth=0,
+                label=name,
+            )
+        )
+    axes.axhline(0, color=style.INK, linewidth=0.9)
+    drawn.append(
+        axes.axhline(
+            mean,
+            color=style.INK,
+            linestyle="--",
+            linewidth=1.4,
+            label=f"mean {style.points(mean / 100)}",
+        )
+    )
+    most = max(5.0, float(np.abs(known).max()))
+    axes.set_ylim(-1.1 * most if known.min() < 0 else 0, 1.1 * most if known.max() > 0 else 0.0)
+    style.over_batches(axes, x, story.x_label)
+    frame.legend(drawn)
+    return frame
+
+
+def _clean_line(axes: Any, story: Story, figure: str, times: int, form: str, unit: str) -> Any:
+    assert story.clean is not None
+    value = story.clean.figures[figure]
+    return style.level(
+        axes, value, style.CLEAN, f"{story.clean.name} ({times * value:{form}}{unit})"
+    )
+
+
+def _subtitle(story: Story, more: str) -> str:
+    assert story.stages is not None
+    return f"prequential: each score was made before its label was known · {more}"
+
+
+def _since(story: Story) -> str:
+    assert story.stages is not None
+    return "after the first alarm" if story.stages.since == "alarm" else "over the whole stream"
+
+
+def _accuracy_title(story: Story) -> str:
+    assert story.stages is not None
+    healed, frozen = story.stages.healed.accuracy, story.stages.frozen.accuracy
+    return (
+        f"Accuracy {_since(story)}: healed {100 * healed:.1f}%, frozen {100 * frozen:.1f}% "
+        f"({style.points(healed - frozen)} points)"
+    )
+
+
+def _f1_title(story: Story) -> str:
+    assert story.stages is not None
+    healed, frozen = story.stages.healed.f1, story.stages.frozen.f1
+    rollbacks = style.count(int(story.acted("rollback").sum()), "rollback")
+    return f"F1 {_since(story)}: healed {healed:.3f}, frozen {frozen:.3f}; {rollbacks}"

@@ -1,0 +1,60 @@
+"""What the plots are drawn from: metrics.csv as written, and what it cannot hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from consumer.columns import Float64
+from consumer.export import Table
+from consumer.stages import Clean, Stages
+
+
+@dataclass(frozen=True)
+class Story:
+    """A run as its plots need it."""
+
+    table: Table
+    limit: Float64  # (batches,) watch.fidi_z in force at each batch
+    feature: str  # the one that moved most when z first passed its limit; "" if it never did
+    snapshots: Sequence[Mapping[str, Any]]  # manifests
+    restored: frozenset[int]  # versions that a rollback brought back
+    stages: Stages | None
+    clean: Clean | None
+
+    @property
+    def x(self) -> Float64:
+        """Where a batch stands: its number; with several partitions its place in event time."""
+        if len(set(self.table.texts("partition"))) <= 1:
+            return self.table.numbers("batch")
+        return np.arange(1.0, len(self.table) + 1)
+
+    @property
+    def x_label(self) -> str:
+        """What `x` is."""
+        size = self.table.numbers("rows")
+        rows = f"{np.median(size):,.0f} rows each" if len(size) else "empty"
+        partitions = len(set(self.table.texts("partition")))
+        which = f" of {partitions} partitions, by event time" if partitions > 1 else ""
+        return f"monitor batch{which} ({rows})"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any batch has figures."""
+        return bool(np.isfinite(self.table.numbers("accuracy")).any())
+
+    @property
+    def noise(self) -> str:
+        """How far one batch's accuracy is off by chance: sqrt(p (1 - p) / n) at the median."""
+        accuracy = self.table.numbers("accuracy")
+        rows = self.table.numbers("labelled_rows")
+        known = np.isfinite(accuracy)
+        error = np.sqrt(accuracy[known] * (1 - accuracy[known]) / rows[known])
+        return f"one batch alone is uncertain by ±{100 * np.median(error):.1f} points"
+
+    def acted(self, action: str) -> Any:
+        """Which batches saw a heal, a rollback or a discarded heal."""
+        return np.array([a == action for a in self.table.texts("action")], bool)

@@ -1,0 +1,226 @@
+"""How every plot looks: one frame, one meaning a colour, nothing told by colour alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from consumer.columns import Float64
+
+DPI = 150
+WIDTH, HEIGHT = 10.0, 5.8  # inches: 1500 x 870 pixels
+TALL = (12.0, 8.6)
+
+# Okabe and Ito's palette is told apart under every common colour blindness.
+# Source: https://jfly.uni-koeln.de/color/
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+ORANGE, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
+INK, GREY, PALE = "#222222", "#6B6B6B", "#D9D9D9"
+
+# Beyond so many batches a marker a batch runs into the next at this width, and a line of single
+# batches hides its own course: a moving mean is drawn over it.
+CROWDED = 80
+POINTS = 40
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": "#E6E6E6",
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+    "hatch.linewidth": 0.8,
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One thing's colour, line and marker, the same in every plot."""
+
+    name: str
+    colour: str
+    line: Any  # matplotlib's name of it, or (offset, (on, off))
+    marker: str
+    width: float = 1.8
+
+
+HEALED = Look("healed model", BLUE, "-", "o", 2.2)
+FROZEN = Look("frozen model", VERMILLION, "--", "s")
+CLEAN = Look("clean", GREEN, ":", "")
+APPROVE_ALL = Look("approving everything", GREY, "-.", "", 1.2)
+IN_FORCE = Look("after the heal, on the rows it learnt from", SKY, (0, (1, 1.2)), "", 1.4)
+
+
+class Frame:
+    """A figure with its finding above, what it shows below that, and the legend under both."""
+
+    def __init__(self, title: str, subtitle: str, size: tuple[float, float] = (WIDTH, HEIGHT)):
+        self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+        FigureCanvasAgg(self.figure)
+        # Distances from the upper edge are in inches, so that tall frames look like wide ones.
+        self._height = size[1]
+        self._left = 0.85 / size[0]
+        self.figure.text(self._left, self._from_top(0.4), title, fontsize=14.5, weight="bold")
+        self.figure.text(self._left, self._from_top(0.68), subtitle, fontsize=9.5, color=GREY)
+
+    def _from_top(self, inches: float) -> float:
+        return 1 - inches / self._height
+
+    def axes(self, *, right: float = 0.97, top_in: float = 1.3) -> Axes:
+        """The one pair of axes."""
+        bottom = 0.65 / self._height
+        top = self._from_top(top_in)
+        return self.figure.add_axes((self._left, bottom, right - self._left, top - bottom))
+
+    def grid(self, rows: int, columns: int) -> Any:
+        """Several pairs of axes."""
+        return self.figure.subplots(
+            rows,
+            columns,
+            gridspec_kw={
+                "left": self._left * 0.9,
+                "right": 0.945,
+                "bottom": 0.65 / self._height,
+                "top": self._from_top(1.6),
+                "wspace": 0.24,
+                "hspace": 0.38,
+            },
+        )
+
+    def legend(self, handles: Sequence[Any], columns: int = 5) -> None:
+        """Between titles and axes, where no data can be."""
+        self.figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(self._left - 0.008, self._from_top(0.78)),
+            ncols=columns,
+            borderpad=0.2,
+            columnspacing=1.8,
+            handlelength=2.6,
+        )
+
+    def save(self, file: Path) -> None:
+        """Write the PNG; the same figure gives the same bytes."""
+        self.figure.savefig(file, dpi=DPI, metadata={"Software": None})
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw and save in here: a matplotlibrc of the user's must not change what a report shows."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def curve(axes: Axes, x: Float64, y: Float64, look: Look, name: str | None = None) -> Any:
+    """Draw one value a batch; over many batches their moving mean, single ones pale behind it."""
+    label = name or look.name
+    every = 1
+    if len(x) > CROWDED:
+        axes.plot(x, y, color=look.colour, alpha=0.25, linewidth=0.8)
+        window = -(-len(x) // POINTS)
+        y, every = moving_mean(y, window), max(1, len(x) // (POINTS // 2))
+    (drawn,) = axes.plot(
+        x,
+        y,
+        color=look.colour,
+        linestyle=look.line,
+        linewidth=look.width,
+        marker=look.marker or None,
+        markersize=4.5,
+        markevery=every,
+        markeredgecolor="white",
+        markeredgewidth=0.5,
+        label=label,
+    )
+    return drawn
+
+
+def level(axes: Axes, y: float, look: Look, name: str) -> Any:
+    """Draw a line across at one height."""
+    return axes.axhline(
+        y, color=look.colour, linestyle=look.line, linewidth=look.width, label=name, zorder=1.5
+    )
+
+
+def moving_mean(y: Float64, window: int) -> Float64:
+    """Mean of the last `window` known values; NaN where none of them is known.
+
+    >>> moving_mean(np.array([1.0, np.nan, 3.0, 5.0]), 2)
+    array([1., 1., 3., 4.])
+    """
+    known = np.isfinite(y)
+    total = np.cumsum(np.concatenate([np.zeros(window), np.where(known, y, 0.0)]))
+    count = np.cumsum(np.concatenate([np.zeros(window), known]))
+    counts = count[window:] - count[:-window]
+    sums = total[window:] - total[:-window]
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def over_batches(axes: Axes, x: Float64, label: str) -> None:
+    """Ticks at whole batches, half a batch of air at both ends."""
+    axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.set_xlabel(label)
+
+
+def percent(axes: Axes) -> None:
+    """A share from 0 to 100 %."""
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+
+
+def shade(axes: Axes, x: Float64, where: Any, **look: Any) -> None:
+    """Shade the batches where something holds, edge to edge."""
+    for begin, end in runs(where):
+        axes.axvspan(x[begin] - 0.5, x[end - 1] + 0.5, zorder=0.5, **look)
+
+
+def runs(where: Any) -> list[tuple[int, int]]:
+    """Stretches of True as (begin, end), the end outside.
+
+    >>> runs([True, True, False, True])
+    [(0, 2), (3, 4)]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], np.asarray(where, bool), [False]])))
+    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def say(axes: Axes, text: str) -> None:
+    """Say across empty axes why they are empty."""
+    axes.grid(visible=False)
+    axes.set_yticks([])
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=GREY
+    )
+
+
+def count(number: int, one: str) -> str:
+    """A number with its noun: no heals, 1 heal, 25 heals."""
+    return f"{number or 'no'} {one}{'' if number == 1 else 's'}"
+
+
+def points(share: float) -> str:
+    """A difference of shares in signed points: +22.3, −3.1."""
+    return f"{100 * share:+.1f}".replace("-", "−")

@@ -1,0 +1,87 @@
+"""Labelled rows as columns: every score in them was made before its label was known.
+
+Source: Gama, Sebastião, Rodrigues, "On evaluating stream learning algorithms", 2013 (prequential).
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from consumer import metrics
+from consumer.columns import Float64, Int8, Int64
+
+
+@dataclass(frozen=True, slots=True)
+class Prequential:
+    """Labelled rows whose scores were made before the label was known, by partition and offset."""
+
+    partition: Int64  # (rows,)
+    offset: Int64  # (rows,)
+    label: Int8  # (rows,) 0 or 1
+    score: Float64  # (rows,) as published
+    shadow: Float64  # (rows,) the frozen model's
+    threshold: Float64  # (rows,) in force when the row was scored
+    weight: Float64  # (rows,) rows that each stands for
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows: slice | Int64) -> Prequential:
+        return Prequential(
+            self.partition[rows],
+            self.offset[rows],
+            self.label[rows],
+            self.score[rows],
+            self.shadow[rows],
+            self.threshold[rows],
+            self.weight[rows],
+        )
+
+    def between(self, partition: int, first_offset: int, last_offset: int) -> slice:
+        """Where the rows of an offset range lie, both ends included."""
+        low, high = np.searchsorted(self.partition, [partition, partition + 1])
+        ends = np.searchsorted(self.offset[low:high], [first_offset, last_offset + 1])
+        return slice(int(low + ends[0]), int(low + ends[1]))
+
+    def healed(self) -> metrics.Confusion:
+        """Decisions that were in force."""
+        return metrics.confusion(self.score, self.label, self.threshold, self.weight)
+
+    def frozen(self) -> metrics.Confusion:
+        """Decisions of the frozen model, at the same thresholds."""
+        return metrics.confusion(self.shadow, self.label, self.threshold, self.weight)
+
+
+def prequential(rows: Iterable[Mapping[str, Any]]) -> Prequential:
+    """Columns of `labelled` messages; of a row that came twice the last one counts.
+
+    Takes any iterable, one message at a time: a million rows are 57 MB here, and 1 GB as dicts.
+    """
+    partition, offset, label = array("q"), array("q"), array("b")
+    score, shadow, threshold, weight = array("d"), array("d"), array("d"), array("d")
+    for row in rows:
+        partition.append(row["partition"])
+        offset.append(row["offset"])
+        label.append(row["is_fraud"])
+        score.append(row["score"])
+        shadow.append(row["shadow_score"])
+        threshold.append(row["threshold"])
+        weight.append(row["weight"])
+    columns = Prequential(
+        np.array(partition, np.int64),
+        np.array(offset, np.int64),
+        np.array(label, np.int8),
+        np.array(score, np.float64),
+        np.array(shadow, np.float64),
+        np.array(threshold, np.float64),
+        np.array(weight, np.float64),
+    )
+    order = np.lexsort((columns.offset, columns.partition))  # stable: the last to come stays last
+    columns = columns[order]
+    moved = (np.diff(columns.offset) != 0) | (np.diff(columns.partition) != 0)
+    return columns[np.flatnonzero(np.append(moved, True)[: len(columns)])]

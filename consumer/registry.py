@@ -1,0 +1,143 @@
+"""Adapter states by version: a snapshot before and after every heal, and which is in force where.
+
+The registry topic is the store; this is its index in memory. Only the states that may yet be needed
+are held: the newest deployed one and the post-heal one with the highest F1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from consumer import states
+from consumer.errors import RegistryError
+from consumer.model import AdapterState
+
+Kind = Literal["base", "pre-heal", "post-heal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in the stream something happened."""
+
+    topic: str
+    partition: int
+    offset: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One adapter state, as it is published: `value` under the key `snapshot/<version>`."""
+
+    version: int
+    kind: Kind
+    adapter: AdapterState = field(repr=False)
+    value: bytes = field(repr=False)
+    manifest: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"snapshot/{self.version}"
+
+    @property
+    def f1(self) -> float:
+        """F1 on the batch it was healed on (in-sample), -1 where there was none."""
+        figures = self.manifest["figures"]
+        return -1.0 if figures is None else float(figures["f1"])
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """From `place.offset` on, `version` is in force on that partition."""
+
+    place: Place
+    version: int
+    model_version: str
+
+    @property
+    def key(self) -> str:
+        """The record's key."""
+        return f"active/{self.place.topic}/{self.place.partition}/{self.place.offset}"
+
+    @property
+    def value(self) -> bytes:
+        """The record's value."""
+        return orjson.dumps(
+            {"version": self.version, "model_version": self.model_version, "provisional": False}
+        )
+
+
+class Registry:
+    """Numbers and keeps snapshots of one base model."""
+
+    def __init__(self, model_version: str, base_sha256: str) -> None:
+        self._model_version = model_version
+        self._base_sha256 = base_sha256
+        self._next_version = 1
+        self.best: Snapshot | None = None  # post-heal, highest F1, the earlier one at a tie
+
+    def snapshot(
+        self,
+        kind: Kind,
+        adapter: AdapterState,
+        *,
+        parent: int | None,
+        reason: str,
+        place: Place | None = None,
+        batch: int | None = None,
+        figures: Mapping[str, Any] | None = None,
+    ) -> Snapshot:
+        """Number a state and keep it where it may be rolled back to."""
+        value = states.to_bytes(adapter)
+        version = self._next_version
+        self._next_version += 1
+        snapshot = Snapshot(
+            version,
+            kind,
+            adapter,
+            value,
+            {
+                "version": version,
+                "kind": kind,
+                "parent": parent,
+                "sha256": states.sha256(value),
+                "base_sha256": self._base_sha256,
+                "model_version": self._model_version,
+                "reason": reason,
+                "topic": place.topic if place else None,
+                "partition": place.partition if place else None,
+                "offset": place.offset if place else None,
+                "batch": batch,
+                "taken_at": place.time_ms if place else None,
+                "figures": figures,
+                "bytes": len(value),
+            },
+        )
+        self._keep(snapshot)
+        return snapshot
+
+    def restore(self, key: str, value: bytes, manifest: Mapping[str, Any]) -> Snapshot | None:
+        """Take a published snapshot back; None where it belongs to another base model.
+
+        Raises: RegistryError where the bytes are not what the manifest says.
+        """
+        version = int(manifest["version"])
+        # A version is used once, whatever model it belonged to: a score names it.
+        self._next_version = max(self._next_version, version + 1)
+        if manifest["base_sha256"] != self._base_sha256:
+            return None
+        if key != f"snapshot/{version}":
+            raise RegistryError(f"registry record {key}: its manifest says version {version}")
+        adapter = states.from_bytes(value, manifest["sha256"], f"registry record {key}")
+        snapshot = Snapshot(version, manifest["kind"], adapter, value, manifest)
+        self._keep(snapshot)
+        return snapshot
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if snapshot.kind == "post-heal" and (self.best is None or snapshot.f1 > self.best.f1):
+            self.best = snapshot

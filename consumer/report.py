@@ -1,0 +1,184 @@
+"""A report: what our topics say about a run, as metrics.csv, events, thresholds and eight plots."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from consumer import export, metrics, plots
+from consumer.errors import DataError, ReflexiveError
+from consumer.export import Event, Table
+from consumer.kafka import client
+from consumer.kafka.reader import read_all
+from consumer.prequential import Prequential, prequential
+from consumer.settings import Settings
+from consumer.stages import Clean, clean, stages
+
+_SNAPSHOT = b"snapshot/"
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """What was read from our topics."""
+
+    scored: int
+    labelled: Prequential
+    events: Sequence[Event]
+    snapshots: Sequence[Mapping[str, Any]]  # manifests, by version
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was written, and the headline over every labelled row, in a batch or not."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    scored: int  # rows
+    labelled: int  # rows
+    batches: int
+    alarms: int  # batches
+    heals: int
+    rollbacks: int
+    healed: dict[str, float | None]  # as metrics.figures gives them
+    frozen: dict[str, float | None]
+    costs: dict[float, tuple[float, float]]  # by price of a false alarm: (healed, frozen)
+    break_even: float | None  # price of a false alarm at which both cost the same
+
+
+def report(settings: Settings, out: Path, model: Path | None = None) -> Report:
+    """Read our topics to their ends and write the export folder; what is there is replaced.
+
+    `model`: directory whose model.toml gives the clean line of the plots.
+
+    Raises: KafkaUnavailableError without a broker, ReflexiveError where nothing was scored yet,
+    ModelError and DataError where a file cannot be read or written.
+    """
+    before_drift = None if model is None else clean(model)
+    return write(read(settings), settings, out, before_drift)
+
+
+def read(settings: Settings) -> Messages:
+    """Everything a report needs of our topics.
+
+    Raises: ReflexiveError where this application has scored nothing.
+    """
+    names = client.connect(client.admin(settings.kafka), settings.kafka).topics
+    if settings.topic("scores") not in names:
+        raise ReflexiveError(
+            f"nothing scored yet: topic {settings.topic('scores')!r} does not exist at "
+            f"{settings.kafka.bootstrap_servers}. Start `python -m consumer run`, or name another "
+            "application with --application-id."
+        )
+    found = Messages(
+        scored=sum(1 for _ in read_all(settings.kafka, settings.topic("scores"))),
+        labelled=prequential(_decoded(settings, "labelled")),
+        events=export.unique(_decoded(settings, "events")),
+        snapshots=_manifests(settings),
+    )
+    if not found.scored and not len(found.labelled) and not found.events:
+        raise ReflexiveError(
+            f"nothing scored yet: the topics of application {settings.application_id!r} at "
+            f"{settings.kafka.bootstrap_servers} are empty. Send transactions, or name another "
+            "application with --application-id."
+        )
+    return found
+
+
+def write(
+    found: Messages, settings: Settings, out: Path, before_drift: Clean | None = None
+) -> Report:
+    """Write the export folder.
+
+    Raises: DataError where the folder cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        files = [out / "metrics.csv", out / "events.json", out / "threshold_config.json"]
+        export.write_metrics(
+            files[0],
+            export.metrics_rows(found.events, found.labelled, settings.cost),
+            export.columns(settings.cost.false_alarm),
+        )
+        export.write_json(files[1], export.decisions(found.events))
+        thresholds = export.thresholds(found.events, settings)
+        export.write_json(files[2], {"format": 1, "thresholds": thresholds})
+        table = export.read_metrics(files[0])
+        files += plots.draw(_story(table, found, settings, before_drift), out)
+    except OSError as error:
+        raise DataError(f"report folder {out}: {error.strerror}. Name another: --out") from error
+    return _headline(found, settings, out, tuple(files), table)
+
+
+def _headline(
+    found: Messages, settings: Settings, out: Path, files: tuple[Path, ...], table: Table
+) -> Report:
+    rows, cost = found.labelled, settings.cost
+    healed, frozen = rows.healed(), rows.frozen()
+    return Report(
+        folder=out,
+        files=files,
+        scored=found.scored,
+        labelled=len(rows),
+        batches=len(table),
+        alarms=int(table.flags("alarm").sum()),
+        heals=len(export.of(found.events, "heal-deployed")),
+        rollbacks=len(export.of(found.events, "rollback")),
+        healed=metrics.figures(rows.score, rows.label, rows.threshold, rows.weight),
+        frozen=metrics.figures(rows.shadow, rows.label, rows.threshold, rows.weight),
+        costs={
+            price: (
+                metrics.expected_cost(healed, cost.missed_fraud, price),
+                metrics.expected_cost(frozen, cost.missed_fraud, price),
+            )
+            for price in cost.false_alarm
+        },
+        break_even=metrics.break_even(healed, frozen, cost.missed_fraud),
+    )
+
+
+def _story(
+    table: Table, found: Messages, settings: Settings, before_drift: Clean | None
+) -> plots.Story:
+    limit, feature = export.fidi(found.events, settings.watch.fidi_z)
+    return plots.Story(
+        table=table,
+        limit=np.array(limit),
+        feature=feature,
+        snapshots=found.snapshots,
+        restored=frozenset(
+            e["reflexive"]["restored_version"] for e in export.of(found.events, "rollback")
+        ),
+        stages=stages(table, found.labelled),
+        clean=before_drift,
+    )
+
+
+def _decoded(settings: Settings, name: str) -> Iterator[dict[str, Any]]:
+    for record in read_all(settings.kafka, settings.topic(name)):
+        if record.value is None:
+            continue
+        try:
+            yield orjson.loads(record.value)
+        except orjson.JSONDecodeError as error:
+            raise DataError(
+                f"{record.topic}[{record.partition}] offset {record.offset} is not JSON ({error}). "
+                "Only the consumer may write to this topic."
+            ) from error
+
+
+def _manifests(settings: Settings) -> list[dict[str, Any]]:
+    found: dict[int, dict[str, Any]] = {}
+    for record in read_all(settings.kafka, settings.topic("registry")):
+        if record.key is None or record.value is None or not record.key.startswith(_SNAPSHOT):
+            continue
+        manifest = dict(record.headers).get("manifest")
+        if manifest is not None:
+            content = json.loads(manifest)
+            found[content["version"]] = content
+    return [found[version] for version in sorted(found)]

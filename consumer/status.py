@@ -1,0 +1,39 @@
+"""Where a running consumer stands: plain figures for a live view or a log line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One monitor batch as a person would follow it."""
+
+    batch: int
+    z: float
+    conflicts: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Totals since the start. Accuracies are prequential, on the joined rows."""
+
+    state: str
+    adapter_version: int
+    rows: int
+    labelled: int
+    accuracy: float
+    shadow_accuracy: float
+    heals: int
+    rollbacks: int
+    batches: int
+    last: Batch | None
+    dead_letters: int = 0
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def lift(self) -> float:
+        """Healed minus frozen accuracy."""
+        return self.accuracy - self.shadow_accuracy

@@ -1,0 +1,106 @@
+"""The thread that heals. It shares nothing with scoring but two queues of one place each.
+
+    loop ── HealRequest ─▶ queue ─▶ thread: heal a copy ─▶ queue ── HealResult ─▶ loop
+
+Scoring takes no lock that a heal holds: the loop looks into the result queue at batch ends and goes
+on where it is empty. A request is handed over only when the result before it was taken, so every
+heal starts from the adapter that the loop then holds; a newer request replaces one still waiting.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+from dataclasses import dataclass
+
+from consumer import model_directory
+from consumer.columns import Labelled
+from consumer.heal import DivergedError, Healed, Healer
+from consumer.model import AdapterState
+
+# Training in a plain thread beside a saturated loop costs over a third of its throughput; at the
+# lowest priority nothing measurable.
+NICENESS = 19
+
+
+@dataclass(frozen=True, slots=True)
+class HealRequest:
+    """Heal on these rows."""
+
+    rows: Labelled
+    conflict_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class HealResult:
+    """What became of a request: a candidate, or why there is none."""
+
+    healed: Healed | None
+    reason: str = ""
+
+
+class _Stop:
+    pass
+
+
+class Worker:
+    """Runs heals one at a time on a thread of its own."""
+
+    def __init__(self, healer: Healer, *, low_priority: bool) -> None:
+        self._healer = healer
+        self._low_priority = low_priority
+        self._requests: queue.Queue[tuple[HealRequest, AdapterState] | _Stop] = queue.Queue(1)
+        self._results: queue.Queue[HealResult] = queue.Queue(1)
+        self._busy = False
+        self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy(self) -> bool:
+        """Is a request handed over whose result was not taken?"""
+        return self._busy
+
+    def submit(self, request: HealRequest, start: AdapterState) -> None:
+        """Hand over a request; only when not `busy`."""
+        self._busy = True
+        self._requests.put_nowait((request, start))
+
+    def take(self, timeout_s: float = 0.0) -> HealResult | None:
+        """The result, if there is one within `timeout_s`; 0 does not wait."""
+        try:
+            result = self._results.get(block=timeout_s > 0, timeout=timeout_s or None)
+        except queue.Empty:
+            return None
+        self._busy = False
+        return result
+
+    def close(self, timeout_s: float) -> bool:
+        """Let a heal in flight end and discard it; says whether the thread ended in time."""
+        try:
+            self._requests.put(_Stop(), timeout=timeout_s)
+        except queue.Full:
+            return False
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        model_directory.one_thread()
+        if self._low_priority and sys.platform == "linux":
+            # On Linux a priority is a thread's own; elsewhere it would slow the whole process.
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while not isinstance(item := self._requests.get(), _Stop):
+            self._results.put(self._heal(*item))
+
+    def _heal(self, request: HealRequest, start: AdapterState) -> HealResult:
+        try:
+            healed = self._healer.heal(
+                start, request.rows.x, request.rows.is_fraud, request.conflict_probability
+            )
+        except DivergedError as error:
+            return HealResult(None, f"diverged: {error}")
+        except Exception as error:
+            # Whatever fails here must not take scoring with it: the heal is refused, and said.
+            return HealResult(None, f"failed: {type(error).__name__}: {error}")
+        return HealResult(healed)
