@@ -38,6 +38,17 @@ class Transactions:
             self.offset[part],
         )
 
+    @staticmethod
+    def concatenate(first: Transactions, second: Transactions) -> Transactions:
+        """One after the other; both of one partition."""
+        return Transactions(
+            first.partition,
+            [*first.ids, *second.ids],
+            np.concatenate([first.event_time, second.event_time]),
+            np.concatenate([first.x, second.x]),
+            np.concatenate([first.offset, second.offset]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Labels:
@@ -63,6 +74,18 @@ class Labels:
             self.is_fraud[part],
             self.source[part],
             self.offset[part],
+        )
+
+    @staticmethod
+    def concatenate(first: Labels, second: Labels) -> Labels:
+        """One after the other; both of one partition."""
+        return Labels(
+            first.partition,
+            [*first.ids, *second.ids],
+            np.concatenate([first.labelled_at, second.labelled_at]),
+            np.concatenate([first.is_fraud, second.is_fraud]),
+            [*first.source, *second.source],
+            np.concatenate([first.offset, second.offset]),
         )
 
 

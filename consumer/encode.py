@@ -8,6 +8,8 @@ import numpy as np
 import orjson
 
 from consumer.columns import Labelled, Scores
+from consumer.events import Event
+from consumer.registry import Snapshot
 
 
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
@@ -78,3 +80,13 @@ def labelled(batch: Labelled, topic: str, features: Sequence[str]) -> Iterator[t
                 }
             ),
         )
+
+
+def manifest(snapshot: Snapshot) -> bytes:
+    """Value of a registry record's header `manifest`."""
+    return orjson.dumps(dict(snapshot.manifest))
+
+
+def event(event: Event) -> bytes:
+    """Value of an event's record."""
+    return orjson.dumps(event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,20 +17,14 @@ from consumer import metrics
 from consumer.columns import Float64
 from consumer.prequential import Prequential
 from consumer.settings import Cost, Settings
+from consumer.threshold import Thresholds
 
 Event = Mapping[str, Any]
 Cell = str | int | float | bool | None
 Row = dict[str, Cell]
 
-THRESHOLDS = (
-    "watch.fidi_z",
-    "watch.conflict_probability",
-    "watch.conflicts",
-    "health.f1_drop",
-    "health.accuracy_drop",
-    "decision.threshold",
-    "decision.decline_threshold",
-)
+# Events that say which thresholds hold from there on.
+_SETTING = ("consumer-started", "thresholds-changed")
 
 # Several labelled batches may end within one monitor batch when late labels come in a burst: the
 # row then names the action that changed most.
@@ -58,14 +52,11 @@ def decisions(events: Iterable[Event]) -> list[Event]:
 
 def thresholds(events: Sequence[Event], settings: Settings) -> dict[str, float]:
     """The thresholds in force after the last event; without events those of the settings."""
-    found = {}
-    for name in THRESHOLDS:
-        section, key = name.split(".")
-        found[name] = getattr(getattr(settings, section), key)
+    found = Thresholds.of(settings).named()
     for event in events:
-        if event["event"]["action"] in ("consumer-started", "thresholds-changed"):
+        if event["event"]["action"] in _SETTING:
             given = event["reflexive"].get("thresholds_to", {})
-            found |= {name: given[name] for name in THRESHOLDS if name in given}
+            found |= {name: given[name] for name in found if name in given}
     return found
 
 
@@ -110,7 +101,7 @@ def fidi(events: Sequence[Event], limit: float) -> tuple[list[float], str]:
         own = event["reflexive"]
         if event["event"]["action"] == "batch-monitored":
             at_batch[event["event"]["id"]] = limit
-        elif event["event"]["action"] in ("consumer-started", "thresholds-changed"):
+        elif event["event"]["action"] in _SETTING:
             limit = own.get("thresholds_to", {}).get("watch.fidi_z", limit)
     batches = in_order(events)
     limits = [at_batch[event["event"]["id"]] for event in batches]
@@ -124,23 +115,19 @@ def fidi(events: Sequence[Event], limit: float) -> tuple[list[float], str]:
 def metrics_rows(events: Sequence[Event], labelled: Prequential, cost: Cost) -> list[Row]:
     """One row a monitor batch, with the figures of its labelled rows.
 
-    `action` is that of the labelled batch that ended within the monitor batch; `in_force_…` are
-    of the labelled batch of the same number, as published.
+    `action` is that of the labelled batch whose last row lies in the monitor batch; `in_force_…`
+    are its figures too, where it also bears the same number: as published, the same rows.
     """
-    by_number: dict[tuple[int, int], Event] = {}
-    by_partition: dict[int, list[Event]] = defaultdict(list)
-    for event in of(events, "batch-labelled"):
-        place = event["reflexive"]
-        by_number[place["partition"], place["labelled_batch"]] = event
-        by_partition[place["partition"]].append(event)
-    ended = {partition: _Ended(found) for partition, found in by_partition.items()}
+    ended = _Ended(events)
     rows: list[Row] = []
     for event in in_order(events):
         batch = event["reflexive"]
         partition, first, last = batch["partition"], batch["first_offset"], batch["offset"]
         own = labelled[labelled.between(partition, first, last)]
-        numbered = by_number.get((partition, batch["batch"]), {"reflexive": {}})
-        in_force = numbered["reflexive"].get("in_force", {})
+        decided = ended.within(partition, first, last)
+        in_force: Event = next(
+            (d["in_force"] for d in decided if d["labelled_batch"] == batch["batch"]), {}
+        )
         row: Row = {
             "partition": partition,
             "batch": batch["batch"],
@@ -154,7 +141,7 @@ def metrics_rows(events: Sequence[Event], labelled: Prequential, cost: Cost) -> 
             "alarm": batch["alarm"],
             "state": batch["state"],
             "adapter_version": batch["adapter_version"],
-            "action": ended[partition].within(first, last) if partition in ended else "",
+            "action": min((d["action"] for d in decided), key=_WEIGHTIEST.index, default=""),
             "in_force_accuracy": in_force.get("accuracy"),
             "in_force_f1": in_force.get("f1"),
         }
@@ -163,16 +150,16 @@ def metrics_rows(events: Sequence[Event], labelled: Prequential, cost: Cost) -> 
 
 
 class _Ended:
-    """Actions of one partition's labelled batches, by the offset at which they ended."""
+    """What `batch-labelled` events say, by the place of the last row of their batches."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        found = sorted((e["reflexive"]["offset"], e["reflexive"]["action"]) for e in events)
-        self._offset = np.array([offset for offset, _ in found], np.int64)
-        self._action = [action for _, action in found]
+        said = [event["reflexive"] for event in of(events, "batch-labelled")]
+        self._said = sorted(said, key=lambda s: (s["partition"], s["offset"]))
+        self._place = [(s["partition"], s["offset"]) for s in self._said]
 
-    def within(self, first_offset: int, last_offset: int) -> str:
-        low, high = np.searchsorted(self._offset, [first_offset, last_offset + 1])
-        return min(self._action[low:high], key=_WEIGHTIEST.index, default="")
+    def within(self, partition: int, first_offset: int, last_offset: int) -> list[Event]:
+        low = bisect_left(self._place, (partition, first_offset))
+        return self._said[low : bisect_right(self._place, (partition, last_offset))]
 
 
 def _judged(rows: Prequential, cost: Cost) -> Row:

@@ -21,6 +21,17 @@ class Outputs:
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
+    def any(self) -> bool:
+        """Is there anything?"""
+        return bool(
+            self.scores
+            or self.labelled
+            or self.snapshots
+            or self.activations
+            or self.commands
+            or self.events
+        )
+
     def take(self) -> Outputs:
         """Hand over what there is and begin anew."""
         taken = Outputs(

@@ -37,3 +37,18 @@ class Status:
     def lift(self) -> float:
         """Healed minus frozen accuracy."""
         return self.accuracy - self.shadow_accuracy
+
+    def summary(self) -> dict[str, object]:
+        """For one log line."""
+        return {
+            "rows": self.rows,
+            "labelled": self.labelled,
+            "dead_letters": self.dead_letters,
+            "batches": self.batches,
+            "heals": self.heals,
+            "rollbacks": self.rollbacks,
+            "adapter_version": self.adapter_version,
+            "state": self.state,
+            "accuracy": round(self.accuracy, 4),
+            "shadow_accuracy": round(self.shadow_accuracy, 4),
+        }

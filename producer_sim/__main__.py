@@ -5,12 +5,11 @@ from __future__ import annotations
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from typer.exceptions import TyperException
 
-from consumer import settings
 from consumer.errors import ReflexiveError, SettingsError
 from producer_sim import files, replay, scenarios, training_csv
 from producer_sim.labels import Labelling
@@ -67,7 +66,7 @@ Partitions = Annotated[
 def stream(
     scenario: Annotated[Scenario, typer.Option(help="What drifts.")] = Scenario.paper,
     drift_strength: Annotated[
-        float, typer.Option(help="How far V14 moves, in standard deviations.")
+        float, typer.Option(help="How far V14 moves, in standard deviations.", min=-1e3, max=1e3)
     ] = DRIFT_STRENGTH,
     rows: Annotated[
         int | None,
@@ -99,6 +98,7 @@ def stream(
     partitions: Partitions = 1,
 ) -> None:
     """Publish a made-up stream whose data drifts, and write the rows to train on."""
+    pace = _rate(rate)
     labelling = Labelling(
         duration_ms(label_delay),
         label_fraction,
@@ -119,7 +119,7 @@ def stream(
     if publish:
         total = scenario.rows if rows is None else rows
         chunks = scenarios.stream(scenario, seed, drift_strength, total)
-        run(schedule(chunks, labelling), target, _rate(rate), console, total)
+        run(schedule(chunks, labelling), target, pace, console, total)
 
 
 @app.command(name="replay")
@@ -160,6 +160,7 @@ def replay_command(
     partitions: Partitions = 1,
 ) -> None:
     """Publish the rows of a file; rows that cannot be read are named, counted and left out."""
+    pace = _rate(rate)
     labelling = Labelling(duration_ms(label_delay), label_fraction, seed=seed)
     target = Target(settings_file, bootstrap_servers, transactions_topic, labels_topic, partitions)
     window = replay.Window(
@@ -173,7 +174,7 @@ def replay_command(
     malformed = replay.Malformed(console.say)
     chunks = replay.transactions(source, columns, window, malformed)
     total = limit if source.rows is None else min(source.rows, limit or source.rows)
-    run(schedule(chunks, labelling), target, _rate(rate), console, total, malformed)
+    run(schedule(chunks, labelling), target, pace, console, total, malformed)
 
 
 def _rate(text: str) -> float | None:
@@ -199,7 +200,9 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         status = 1
     except TyperException as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Without a command the help has been shown, and the message is empty.
+        if error.message:
+            print(f"error: {error.format_message()}", file=sys.stderr)
         status = 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

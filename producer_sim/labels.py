@@ -79,4 +79,5 @@ def uniform(ids: Iterable[str], seed: int, purpose: str) -> NDArray[np.float64]:
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     bits ^= bits >> np.uint64(31)
-    return (bits >> np.uint64(11)) * 2.0**-53
+    # 53 bits: as many as a float64 holds.
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53

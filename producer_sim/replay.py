@@ -1,4 +1,4 @@
-"""The rows of a file as transactions: which columns, which rows, and what is wrong with the rest."""
+"""The rows of a file as transactions: which columns, which rows, what is wrong with the rest."""
 
 from __future__ import annotations
 
@@ -110,49 +110,42 @@ def transactions(
     left = window.limit
     newest = 0
     for piece in source.pieces(columns.all, malformed):
-        times, no_time = _read(clock.times, piece, columns.time)
-        wanted = ~no_time & (times >= (window.start_ms or 0))
+        time = _read(clock.times, piece, columns.time, "is no time of the years 2000 to 2099")
+        times = time.values
+        wanted = ~time.bad & (times >= (window.start_ms or 0))
         if window.end_ms is not None:
-            wanted &= times < window.end_ms
-            if not no_time.all() and times[~no_time].min() >= window.end_ms:
+            if not time.bad.all() and times[~time.bad].min() >= window.end_ms:
                 return
-        ids, no_id = _read(cells.ids, piece, columns.id)
-        features = {name: _read(cells.numbers, piece, name) for name in columns.features}
-        is_fraud, no_label = np.full(len(piece), UNKNOWN, np.int8), np.zeros(len(piece), bool)
-        if columns.label is not None:
-            is_fraud, no_label = _read(cells.labels, piece, columns.label)
-
-        wrong: dict[int, str] = {}
-        for name, bad, why in (
-            (columns.time, no_time, "is no time of the years 2000 to 2099"),
-            (columns.id, wanted & no_id, "is no id"),
-            (columns.label, wanted & no_label, "is neither 0 nor 1"),
-            *((name, wanted & bad, "is no number") for name, (_, bad) in features.items()),
-        ):
-            for row in np.flatnonzero(bad):
-                shown = cells.shown(piece.columns[name or ""], int(row))
-                place = f"{source.place} {piece.places[row]}"
-                wrong.setdefault(int(row), f"{place}, column {name!r}: {shown} {why}")
+            wanted &= times < window.end_ms
+        ids = _read(cells.ids, piece, columns.id, "is no id")
+        features = [_read(cells.numbers, piece, name, "is no number") for name in columns.features]
+        labels = (
+            _Cells("", np.full(len(piece), UNKNOWN, np.int8), np.zeros(len(piece), bool), "")
+            if columns.label is None
+            else _read(cells.labels, piece, columns.label, "is neither 0 nor 1")
+        )
+        wrong = _wrong(piece, time, wanted, [ids, labels, *features])
         for row in sorted(wrong):
-            malformed(wrong[row])
+            malformed(f"{source.place} {piece.places[row]}, {wrong[row]}")
         wanted[list(wrong)] = False
 
         rows = np.flatnonzero(wanted)
-        rows = rows[np.argsort(times[rows], kind="stable")][:left]
         if not len(rows):
             continue
-        if times[rows[0]] < newest:
+        rows = rows[np.argsort(times[rows], kind="stable")][:left]
+        oldest = int(times[rows[0]])
+        if oldest < newest:
             raise DataError(
-                f"{source.file} is not in order of time: {source.place} {piece.places[rows[0]]} "
-                f"is of {_iso(times[rows[0]])}, after rows up to {_iso(newest)}. "
-                f"Sort it by {columns.time!r} first."
+                f"{source.file} is not in order of time: {source.place} "
+                f"{piece.places[int(rows[0])]} is of {_iso(oldest)}, after rows up to "
+                f"{_iso(newest)}. Sort it by {columns.time!r} first."
             )
-        newest = times[rows[-1]]
+        newest = int(times[rows[-1]])
         yield Transactions(
-            [ids[row] for row in rows.tolist()],
+            [ids.values[row] for row in rows.tolist()],
             times[rows],
-            {name: values[rows] for name, (values, _) in features.items()},
-            is_fraud[rows],
+            {each.name: each.values[rows] for each in features},
+            labels.values[rows],
         )
         if left is not None:
             left -= len(rows)
@@ -160,17 +153,39 @@ def transactions(
                 return
 
 
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """One column of a piece, read as what it is to be."""
+
+    name: str
+    values: Any  # (rows,)
+    bad: cells.Bad  # (rows,)
+    why: str
+
+
 def _read(
-    read: Callable[[Column], tuple[Any, cells.Bad]], piece: Piece, name: str
-) -> tuple[Any, cells.Bad]:
+    read: Callable[[Column], tuple[Any, cells.Bad]], piece: Piece, name: str, why: str
+) -> _Cells:
     try:
-        return read(piece.columns[name])
+        return _Cells(name, *read(piece.columns[name]), why)
     except pa.ArrowException as error:
-        raise DataError(f"column {name!r} cannot be used so: {error}") from error
+        raise DataError(f"column {name!r} {why}: {error}") from error
+
+
+def _wrong(piece: Piece, time: _Cells, wanted: cells.Bad, rest: list[_Cells]) -> dict[int, str]:
+    """The first cell of each row that cannot be read; without a time a row is always wanted."""
+    found: dict[int, str] = {}
+    for column in (time, *rest):
+        bad = column.bad if column is time else column.bad & wanted
+        for row in np.flatnonzero(bad).tolist():
+            if row not in found:
+                shown = cells.shown(piece.columns[column.name], row)
+                found[row] = f"column {column.name!r}: {shown} {column.why}"
+    return found
 
 
 def _iso(time_ms: int) -> str:
-    return datetime.fromtimestamp(int(time_ms) / 1000, UTC).isoformat(timespec="milliseconds")
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def _listed(names: Sequence[str | None]) -> str:

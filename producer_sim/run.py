@@ -98,7 +98,9 @@ def run(
     def close(prefix: str) -> None:
         publisher.finish()
         seconds = time.monotonic() - begun
-        left_out = f"; {malformed.rows:,} malformed rows left out" if malformed else ""
+        left_out = (
+            f"; {malformed.rows:,} malformed rows left out" if malformed and malformed.rows else ""
+        )
         console.say(
             f"{prefix}published {publisher.transactions:,} transactions to {transactions!r} and "
             f"{publisher.labels:,} labels to {labels!r} in {seconds:.1f} s "

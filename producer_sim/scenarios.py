@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
+from enum import Enum
 from itertools import count, islice
 
 import numpy as np
@@ -35,7 +35,7 @@ START_MS = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
 TRAIN_START_MS = START_MS - 100 * 86_400_000
 
 
-class Scenario(StrEnum):
+class Scenario(Enum):
     """What happens after the clean batches."""
 
     paper = "paper"  # the article's run: drifted from its first row

@@ -9,8 +9,6 @@ import numpy as np
 from consumer.plots import style
 from consumer.plots.story import Story
 
-NOTHING = "no labelled rows: nothing can be said about how right the scores were"
-
 
 def accuracy(story: Story) -> style.Frame:
     """1: accuracy over batches with shadow and clean line."""
@@ -39,7 +37,6 @@ def f1(story: Story) -> style.Frame:
     frame = style.Frame(_f1_title(story), _subtitle(story, "F1 is 0 where no fraud is caught"))
     axes = frame.axes()
     axes.set_ylabel("F1 (0 to 1)")
-    axes.set_ylim(0, 1)
     table, x = story.table, story.x
     drawn = [
         style.curve(axes, x, table.numbers("f1"), style.HEALED),
@@ -50,12 +47,14 @@ def f1(story: Story) -> style.Frame:
         drawn.append(style.curve(axes, x, in_force, style.IN_FORCE))
     if story.clean is not None and "f1" in story.clean.figures:
         drawn.append(_clean_line(axes, story, "f1", 1, ".3f", ""))
+    top = min(1.05, 1.15 * max(0.1, *(float(np.nanmax(d.get_ydata())) for d in drawn)))
+    axes.set_ylim(0, top)
     rolled_back = x[story.acted("rollback")]
     if len(rolled_back):
-        axes.vlines(rolled_back, 0, 1, color=style.PURPLE, linewidth=1.0, alpha=0.6, zorder=1)
+        axes.vlines(rolled_back, 0, top, color=style.PURPLE, linewidth=1.0, alpha=0.6, zorder=1)
         drawn += axes.plot(
             rolled_back,
-            np.full(len(rolled_back), 0.975),
+            np.full(len(rolled_back), 0.97 * top),
             linestyle="none",
             marker="v",
             markersize=8,
@@ -73,12 +72,10 @@ def lift(story: Story) -> style.Frame:
     """4: accuracy of the healed minus that of the frozen model, as bars with their mean."""
     gained = 100 * story.table.numbers("lift")
     known = gained[np.isfinite(gained)]
-    mean = float(known.mean())
-    spread = f"least {known.min():+.0f}, most {known.max():+.0f}".replace("-", "−")
-    wins = int((known > 0).sum())
+    mean, wins = float(known.mean()), int((known > 0).sum())
     frame = style.Frame(
-        f"Lift: {style.points(mean / 100)} points of accuracy a batch on average ({spread})",
-        _subtitle(story, f"healed ahead in {wins} of {len(known)} batches · {story.noise}"),
+        _lift_title(known),
+        _subtitle(story, f"healed ahead in {wins} of {len(known)} batches"),
     )
     axes = frame.axes()
     axes.set_ylabel("lift (points of accuracy, healed − frozen)")
@@ -114,8 +111,7 @@ def lift(story: Story) -> style.Frame:
             label=f"mean {style.points(mean / 100)}",
         )
     )
-    most = max(5.0, float(np.abs(known).max()))
-    axes.set_ylim(-1.1 * most if known.min() < 0 else 0, 1.1 * most if known.max() > 0 else 0.0)
+    axes.set_ylim(min(0.0, 1.1 * known.min()), max(5.0, 1.1 * known.max()))
     style.over_batches(axes, x, story.x_label)
     frame.legend(drawn)
     return frame
@@ -137,6 +133,14 @@ def _subtitle(story: Story, more: str) -> str:
 def _since(story: Story) -> str:
     assert story.stages is not None
     return "after the first alarm" if story.stages.since == "alarm" else "over the whole stream"
+
+
+def _lift_title(known: Any) -> str:
+    if not known.any():
+        return f"No lift: healed and frozen are equally right in all {len(known)} batches"
+    spread = f"least {known.min():+.0f}, most {known.max():+.0f}".replace("-", "−")
+    mean = style.points(float(known.mean()) / 100)
+    return f"Lift: {mean} points of accuracy a batch on average ({spread})"
 
 
 def _accuracy_title(story: Story) -> str:

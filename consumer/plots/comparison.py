@@ -94,11 +94,11 @@ def registry(story: Story) -> style.Frame:
     best = int(np.argmax(f1))
     frame = style.Frame(
         f"Best of {style.count(len(healed), 'healed snapshot')}: v{version[best]:.0f}, F1 "
-        f"{f1[best]:.3f}; {style.count(len(story.restored), 'snapshot')} restored",
+        f"{f1[best]:.3f}; {len(story.restored) or 'none'} restored",
         "figures of each snapshot on the labelled batch it was healed on (in-sample): "
         "not what it scores later",
     )
-    axes = frame.axes(right=1.03)
+    axes = frame.axes(right=1.3)
     low, high = float(accuracy.min()), float(accuracy.max())
     size = 50 + 190 * (accuracy - low) / max(high - low, 1e-9)
     dots = axes.scatter(
@@ -111,7 +111,7 @@ def registry(story: Story) -> style.Frame:
         linewidth=0.6,
         zorder=3,
     )
-    bar = frame.figure.colorbar(dots, ax=axes, pad=0.015, fraction=0.06)
+    bar = frame.figure.colorbar(dots, cax=axes.inset_axes((1.015, 0.0, 0.02, 1.0)))
     bar.set_label("accuracy on that batch (larger and lighter: higher)")
     bar.outline.set_visible(False)
     axes.annotate(

@@ -63,7 +63,7 @@ def _pair(axes: Axes, table: Table, x: Float64, figure: str, title: str) -> None
 
 def _costs(axes: Axes, table: Table, x: Float64) -> None:
     prices = [name.removeprefix(_COST) for name in table.cells if name.startswith(_COST)]
-    _head(axes, "Expected cost so far (in the currency of the settings)")
+    _head(axes, "Expected cost so far, by the price of a false alarm")
     _alarms(axes, table, x)
     if not prices or not np.isfinite(table.numbers("accuracy")).any():
         style.say(axes, "no labelled rows" if prices else "no price of a false alarm is set")
@@ -77,6 +77,7 @@ def _costs(axes: Axes, table: Table, x: Float64) -> None:
             axes.plot(x, total, color=look.colour, linestyle=look.line, linewidth=width)
             ends.append((float(total[-1]), f"at {price}", look.colour))
     axes.set_ylim(bottom=0)
+    axes.set_ylabel("cost (currency of the settings)")
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
     top = axes.get_ylim()[1]
     place = -np.inf
@@ -98,7 +99,7 @@ def _costs(axes: Axes, table: Table, x: Float64) -> None:
 def _signals(axes: Axes, table: Table, x: Float64) -> None:
     _head(axes, "Drift signals")
     _alarms(axes, table, x)
-    style.curve(axes, x, table.numbers("z"), style.HEALED)
+    style.curve(axes, x, table.numbers("z"), style.SIGNAL)
     axes.set_ylabel("z (line, training sigmas)")
     axes.set_ylim(0, 1.15 * max(1.0, float(table.numbers("z").max())))
     conflicts = axes.twinx()
@@ -121,7 +122,7 @@ def _head(axes: Axes, title: str) -> None:
 
 
 def _short(value: float, _: Any) -> str:
-    for size, unit in ((1e9, " bn"), (1e6, " m"), (1e3, " k")):
+    for size, unit in ((1e9, " bn"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:g}{unit}"
     return f"{value:g}"

@@ -35,7 +35,7 @@ def z_score(story: Story) -> style.Frame:
     axes = frame.axes()
     axes.set_ylabel("z (training standard deviations)")
     drawn: list[Any] = [
-        style.curve(axes, x, z, style.HEALED, "z"),
+        style.curve(axes, x, z, style.SIGNAL),
         *axes.step(
             np.append(x - 0.5, x[-1] + 0.5),
             np.append(story.limit, story.limit[-1]),
@@ -47,7 +47,7 @@ def z_score(story: Story) -> style.Frame:
         ),
     ]
     over = z > story.limit
-    style.shade(axes, x, alarm & over, color=style.ORANGE, alpha=0.22, linewidth=0)
+    style.shade(axes, x, alarm & over, color=style.ORANGE, alpha=0.17, linewidth=0)
     style.shade(
         axes,
         x,
@@ -71,12 +71,13 @@ def states(story: Story) -> style.Frame:
     acted = {name: story.acted(name) for name, *_ in MARKS}
     frame = style.Frame(
         _state_title(state, acted),
-        "state when each batch ended; marks above stand at the batch that ended with the decision",
+        "state when each batch began · a mark stands at the batch whose labels led to the decision",
     )
-    axes = frame.axes(top_in=1.0)
+    axes = frame.axes(left=1.45, top=1.0)
     lanes: list[str] = []
     for lane, (name, colour, hatch) in enumerate(STATES):
         where = state == name
+        axes.axhspan(lane - 0.4, lane + 0.4, color=style.PALE, alpha=0.35, linewidth=0, zorder=0.5)
         bars = [(x[begin] - 0.5, x[end - 1] - x[begin] + 1.0) for begin, end in style.runs(where)]
         axes.broken_barh(
             bars, (lane - 0.4, 0.8), facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0

@@ -27,10 +27,14 @@ class Story:
 
     @property
     def x(self) -> Float64:
-        """Where a batch stands: its number; with several partitions its place in event time."""
-        if len(set(self.table.texts("partition"))) <= 1:
-            return self.table.numbers("batch")
-        return np.arange(1.0, len(self.table) + 1)
+        """Where a batch stands: its number, or its place in event time.
+
+        Numbers do not do with several partitions, nor where a restart began to count anew.
+        """
+        number = self.table.numbers("batch")
+        if len(set(self.table.texts("partition"))) == 1 and (np.diff(number) > 0).all():
+            return number
+        return np.arange(1.0, len(number) + 1)
 
     @property
     def x_label(self) -> str:

@@ -20,6 +20,7 @@ from consumer.columns import Float64
 DPI = 150
 WIDTH, HEIGHT = 10.0, 5.8  # inches: 1500 x 870 pixels
 TALL = (12.0, 8.6)
+_MARGIN = 0.3  # inches
 
 # Okabe and Ito's palette is told apart under every common colour blindness.
 # Source: https://jfly.uni-koeln.de/color/
@@ -66,31 +67,44 @@ class Look:
 
 HEALED = Look("healed model", BLUE, "-", "o", 2.2)
 FROZEN = Look("frozen model", VERMILLION, "--", "s")
+SIGNAL = Look("z", INK, "-", "D", 1.6)
 CLEAN = Look("clean", GREEN, ":", "")
 APPROVE_ALL = Look("approving everything", GREY, "-.", "", 1.2)
 IN_FORCE = Look("after the heal, on the rows it learnt from", SKY, (0, (1, 1.2)), "", 1.4)
 
 
 class Frame:
-    """A figure with its finding above, what it shows below that, and the legend under both."""
+    """A figure with its finding above, what it shows below that, and the legend under both.
+
+    Distances from the edges are in inches, so that tall frames look like wide ones.
+    """
 
     def __init__(self, title: str, subtitle: str, size: tuple[float, float] = (WIDTH, HEIGHT)):
         self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
         FigureCanvasAgg(self.figure)
-        # Distances from the upper edge are in inches, so that tall frames look like wide ones.
-        self._height = size[1]
-        self._left = 0.85 / size[0]
-        self.figure.text(self._left, self._from_top(0.4), title, fontsize=14.5, weight="bold")
-        self.figure.text(self._left, self._from_top(0.68), subtitle, fontsize=9.5, color=GREY)
+        self._width, self._height = size
+        self._write(title, 0.42, 14.5, weight="bold")
+        self._write(subtitle, 0.70, 9.5, color=GREY)
 
-    def _from_top(self, inches: float) -> float:
-        return 1 - inches / self._height
+    def _write(self, text: str, from_top: float, size: float, **look: Any) -> None:
+        written = self.figure.text(
+            _MARGIN / self._width, 1 - from_top / self._height, text, fontsize=size, **look
+        )
+        room = (self._width - 2 * _MARGIN) * DPI
+        taken = written.get_window_extent().width
+        if taken > room:
+            written.set_fontsize(size * room / taken)
 
-    def axes(self, *, right: float = 0.97, top_in: float = 1.3) -> Axes:
-        """The one pair of axes."""
-        bottom = 0.65 / self._height
-        top = self._from_top(top_in)
-        return self.figure.add_axes((self._left, bottom, right - self._left, top - bottom))
+    def axes(self, *, left: float = 0.85, right: float = 0.3, top: float = 1.3) -> Axes:
+        """The one pair of axes, so many inches from the edges."""
+        return self.figure.add_axes(
+            (
+                left / self._width,
+                0.65 / self._height,
+                1 - (left + right) / self._width,
+                1 - (0.65 + top) / self._height,
+            )
+        )
 
     def grid(self, rows: int, columns: int) -> Any:
         """Several pairs of axes."""
@@ -98,10 +112,10 @@ class Frame:
             rows,
             columns,
             gridspec_kw={
-                "left": self._left * 0.9,
-                "right": 0.945,
+                "left": 0.75 / self._width,
+                "right": 1 - 0.65 / self._width,
                 "bottom": 0.65 / self._height,
-                "top": self._from_top(1.6),
+                "top": 1 - 1.6 / self._height,
                 "wspace": 0.24,
                 "hspace": 0.38,
             },
@@ -112,7 +126,7 @@ class Frame:
         self.figure.legend(
             handles=handles,
             loc="upper left",
-            bbox_to_anchor=(self._left - 0.008, self._from_top(0.78)),
+            bbox_to_anchor=((_MARGIN - 0.08) / self._width, 1 - 0.8 / self._height),
             ncols=columns,
             borderpad=0.2,
             columnspacing=1.8,
@@ -129,7 +143,7 @@ def styled() -> Iterator[None]:
     """Draw and save in here: a matplotlibrc of the user's must not change what a report shows."""
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_RC)
+        mpl.rcParams.update(_RC)  # type: ignore[arg-type] # its keys are one Literal of all names
         yield
 
 
@@ -152,6 +166,7 @@ def curve(axes: Axes, x: Float64, y: Float64, look: Look, name: str | None = Non
         markevery=every,
         markeredgecolor="white",
         markeredgewidth=0.5,
+        clip_on=False,  # a marker at 0 or at 100 % is drawn whole
         label=label,
     )
     return drawn
@@ -181,7 +196,7 @@ def moving_mean(y: Float64, window: int) -> Float64:
 def over_batches(axes: Axes, x: Float64, label: str) -> None:
     """Ticks at whole batches, half a batch of air at both ends."""
     axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, steps=[1, 2, 5, 10]))
     axes.set_xlabel(label)
 
 

@@ -1,0 +1,252 @@
+"""`python -m consumer`: train a model, run the consumer, report, and what helps with them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+
+from consumer import logs, settings_page
+from consumer.errors import ReflexiveError, SettingsError
+from consumer.settings import Settings, load, masked
+
+app = typer.Typer(
+    help="A Kafka consumer whose fraud model heals itself when the data drifts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+log = structlog.get_logger()
+
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="TOML file of settings; default reflexive.toml, if there."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Any setting, over file and environment."
+    ),
+]
+BootstrapServers = Annotated[
+    str | None, typer.Option(help="Brokers, as host:port,host:port. [kafka.bootstrap_servers]")
+]
+ApplicationId = Annotated[
+    str | None, typer.Option(help="Names group, transactional id and our topics. [application_id]")
+]
+
+
+class _Recipe(StrEnum):
+    default = "default"
+    paper = "paper"
+
+
+class _Order(StrEnum):
+    arrival = "arrival"
+    event_time = "event_time"
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Option(help="CSV or Parquet of labelled rows.")],
+    out: Annotated[Path, typer.Option(help="Model directory to write.")],
+    features: Annotated[
+        str | None, typer.Option(help="Feature columns, a,b,c; default all other numeric ones.")
+    ] = None,
+    label: Annotated[str, typer.Option(help="Label column, 0 or 1.")] = "is_fraud",
+    time: Annotated[
+        str | None,
+        typer.Option(help="Column to order by for the holdout; default event_time, if there."),
+    ] = None,
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(help="A rule that says fraud, such as 'V14 < -1.5'; may be given again."),
+    ] = None,
+    watch: Annotated[
+        list[str] | None,
+        typer.Option(help="A feature that FIDI watches; may be given again; default all."),
+    ] = None,
+    recipe: Annotated[
+        _Recipe,
+        typer.Option(
+            help="default: early stopping on the newest fifth, calibration. paper: the published "
+            "20 fixed epochs on all rows (they overfit), with a separately trained shadow."
+        ),
+    ] = _Recipe.default,
+    test: Annotated[
+        Path | None, typer.Option(help="Held-out rows whose figures the manifest is to hold.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and the shuffling.")] = 42,
+) -> None:
+    """Train a base model and write a model directory."""
+    from consumer import training_command  # torch takes seconds to import: only where needed
+
+    training_command.run(
+        data,
+        out,
+        features=features.split(",") if features else None,
+        label=label,
+        time=time,
+        rule_texts=rule or [],
+        watch=watch,
+        recipe=recipe.value,
+        test=test,
+        seed=seed,
+    )
+
+
+@app.command()
+def run(
+    model: Annotated[Path | None, typer.Option(help="Model directory. [model]")] = None,
+    bootstrap_servers: BootstrapServers = None,
+    application_id: ApplicationId = None,
+    instance_id: Annotated[
+        str | None, typer.Option(help="Unique to a process, stable. [instance_id]")
+    ] = None,
+    transactions_topic: Annotated[
+        str | None, typer.Option(help="[input.transactions.topic]")
+    ] = None,
+    labels_topic: Annotated[str | None, typer.Option(help="[input.labels.topic]")] = None,
+    until_end: Annotated[
+        bool,
+        typer.Option(
+            "--until-end",
+            help="Stop once both topics are consumed to where they ended at the start and all "
+            "healing is settled.",
+        ),
+    ] = False,
+    inline: Annotated[
+        bool | None,
+        typer.Option(
+            "--inline/--threaded",
+            help="Wait for every heal (deterministic replay), or score on. [heal.mode]",
+        ),
+    ] = None,
+    order: Annotated[
+        _Order | None,
+        typer.Option(help="Default: event_time with --until-end or --inline. [input.order]"),
+    ] = None,
+    threshold_config: Annotated[
+        Path | None,
+        typer.Option(
+            help="threshold_config.json, applied at start and on SIGHUP. "
+            "[decision.threshold_config]"
+        ),
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Show a live view in the terminal.")] = False,
+    settings: SettingsFile = None,
+    set_: Set = None,
+) -> None:
+    """Consume: score every transaction, join labels, watch, heal, roll back."""
+    effective = _load(
+        settings,
+        set_,
+        {
+            "model": model,
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "application_id": application_id,
+            "instance_id": instance_id,
+            "input.transactions.topic": transactions_topic,
+            "input.labels.topic": labels_topic,
+            "input.order": order.value if order else None,
+            "heal.mode": None if inline is None else ("inline" if inline else "threaded"),
+            "decision.threshold_config": threshold_config,
+        },
+    )
+    if effective.model is None:
+        raise SettingsError("no model: name a model directory with --model (see `train`)")
+    log.info("starting", settings=masked(effective))
+    from consumer import run_command
+
+    run_command.run(effective, effective.model, until_end=until_end, live=live)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("monitoring_export"),
+    model: Annotated[
+        Path | None, typer.Option(help="Model directory, for the clean line. [model]")
+    ] = None,
+    bootstrap_servers: BootstrapServers = None,
+    application_id: ApplicationId = None,
+    settings: SettingsFile = None,
+    set_: Set = None,
+) -> None:
+    """Write metrics.csv, events.json, threshold_config.json and eight plots from the topics."""
+    effective = _load(
+        settings,
+        set_,
+        {
+            "model": model,
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "application_id": application_id,
+        },
+    )
+    from consumer.report import report as make
+
+    made = make(effective, out, effective.model)
+    typer.echo(str(made))
+
+
+@app.command("settings")
+def show_settings(
+    settings: SettingsFile = None,
+    set_: Set = None,
+) -> None:
+    """Show every setting: what it does, its default, and what is in force."""
+    settings_page.show(_load(settings, set_, {}))
+
+
+@app.command()
+def broker() -> None:
+    """Run the embedded broker until Ctrl-C: in memory, for trying things out."""
+    from consumer.kafka.embedded import embedded_broker
+
+    with embedded_broker() as address:
+        typer.echo(f"embedded broker at {address} (in memory; Ctrl-C ends it)")
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("demo"),
+) -> None:
+    """The whole story on the embedded broker: train, drift, heal, a table and eight plots."""
+    from consumer import demo as story
+
+    story.run(out)
+
+
+def _load(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> Settings:
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise SettingsError(f"--set {text}: expected SECTION.KEY=VALUE")
+        flags.setdefault(name, None)
+        flags[name] = flags[name] if flags[name] is not None else value
+    effective = load(file, flags)
+    logs.configure(effective.log)
+    return effective
+
+
+def main() -> NoReturn:
+    """Entry point: an error of the user's is one line, not a traceback."""
+    try:
+        app()
+        sys.exit(0)
+    except ReflexiveError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""The consuming side: transactions by group assignment, the same-numbered labels beside them.
+
+Only the transactions are subscribed to; labels partitions come and go with them.
+(Cooperative-sticky over both topics would not keep the numbers together.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+
+from consumer.errors import KafkaUnavailableError
+from consumer.kafka import client
+from consumer.kafka.record import Record, record
+from consumer.settings import Settings
+
+# One hand-over from librdkafka: at 200 bytes a record 1 MB, and 0.2 us a record to cross.
+POLL_RECORDS = 5_000
+
+
+class Rebalance(Protocol):
+    """What follows the group's decisions; called while polling, on the same thread."""
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """These partitions are ours from now on."""
+
+    def revoked(self, partitions: Sequence[int], lost: bool) -> None:
+        """They are not any more; unless `lost`, what was processed may still be committed."""
+
+
+@dataclass(slots=True)
+class Polled:
+    """Records of one poll by (topic, partition), and the partitions read to their end."""
+
+    records: dict[tuple[str, int], list[Record]] = field(default_factory=dict)
+    ends: list[tuple[str, int]] = field(default_factory=list)
+
+
+class Source:
+    """One consumer of the group."""
+
+    def __init__(self, settings: Settings, rebalance: Rebalance, *, until_end: bool) -> None:
+        self._transactions = settings.input.transactions.topic
+        self._labels = settings.input.labels.topic
+        self._kafka = settings.kafka
+        self._rebalance = rebalance
+        self._paused: set[tuple[str, int]] = set()
+        self._ends: dict[tuple[str, int], int] | None = None
+        self._done: set[tuple[str, int]] = set()
+        self._assigned: set[int] = set()
+        self._consumer = client.build(
+            Consumer,
+            client.properties(
+                settings.kafka,
+                {
+                    "group.id": settings.application_id,
+                    "enable.auto.commit": False,
+                    "enable.auto.offset.store": False,
+                    "auto.offset.reset": "earliest",
+                    "isolation.level": "read_committed",
+                    "enable.partition.eof": True,
+                    "partition.assignment.strategy": "cooperative-sticky",
+                    # What librdkafka may hold ahead of us: 16 MiB instead of 64 a partition.
+                    "queued.max.messages.kbytes": 16_384,
+                },
+            ),
+        )
+        if until_end:
+            self._ends = self._end_offsets()
+        self._consumer.subscribe(
+            [self._transactions],
+            on_assign=self._on_assign,
+            on_revoke=lambda _, given: self._on_revoke(given, lost=False),
+            on_lost=lambda _, given: self._on_revoke(given, lost=True),
+        )
+
+    @property
+    def finished(self) -> bool:
+        """With `until_end`: is every assigned partition read to where it ended at the start?"""
+        return (
+            self._ends is not None
+            and bool(self._assigned)
+            and len(self._done) == 2 * len(self._assigned)
+        )
+
+    def poll(self, timeout_s: float) -> Polled:
+        """Wait up to `timeout_s` for a first record, then take all that are there.
+
+        Raises: KafkaUnavailableError where the broker refuses.
+        """
+        polled = Polled()
+        first = self._consumer.poll(timeout_s)
+        if first is not None:
+            self._take(polled, first)
+            for message in self._consumer.consume(POLL_RECORDS, timeout=0):
+                self._take(polled, message)
+        return polled
+
+    def pause(self, wanted: Iterable[tuple[str, int]]) -> None:
+        """Read on everywhere but in these partitions."""
+        wanted = set(wanted)
+        if stop := wanted - self._paused:
+            self._consumer.pause([TopicPartition(*place) for place in stop])
+        if go := self._paused - wanted:
+            self._consumer.resume([TopicPartition(*place) for place in go])
+        self._paused = wanted
+
+    def is_paused(self, topic: str, partition: int) -> bool:
+        """Is reading this partition paused?"""
+        return (topic, partition) in self._paused
+
+    @contextmanager
+    def all_paused(self) -> Iterator[None]:
+        """Poll without getting records, to stay in the group."""
+        before = set(self._paused)
+        topics = (self._transactions, self._labels)
+        self.pause((topic, number) for topic in topics for number in self._assigned)
+        try:
+            yield
+        finally:
+            self.pause(place for place in before if place[1] in self._assigned)
+
+    def offsets(self, positions: dict[tuple[str, int], int]) -> list[TopicPartition]:
+        """As Kafka's commit wants them."""
+        return [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+
+    def group(self) -> object:
+        """Metadata under which the offsets are committed (KIP-447)."""
+        return self._consumer.consumer_group_metadata()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+    def _take(self, polled: Polled, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            found = record(message)
+            place = (found.topic, found.partition)
+            end = self._end_of(place)
+            if end is None or found.offset < end:
+                polled.records.setdefault(place, []).append(found)
+            if end is not None and found.offset >= end - 1:
+                self._finish(place, polled)
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            topic, number = message.topic(), message.partition()
+            assert topic is not None
+            assert number is not None
+            if self._ends is None:
+                polled.ends.append((topic, number))
+            else:
+                self._finish((topic, number), polled)
+            return
+        raise KafkaUnavailableError(f"reading {message.topic()}: {error.str()}")
+
+    def _finish(self, place: tuple[str, int], polled: Polled) -> None:
+        if place not in self._done and place[1] in self._assigned:
+            self._done.add(place)
+            polled.ends.append(place)
+
+    def _end_of(self, place: tuple[str, int]) -> int | None:
+        return None if self._ends is None else self._ends.get(place, 0)
+
+    def _end_offsets(self) -> dict[tuple[str, int], int]:
+        ends = {}
+        for topic in (self._transactions, self._labels):
+            for number in range(client.partitions_of(self._consumer, self._kafka, topic)):
+                place = TopicPartition(topic, number)
+                found = self._consumer.get_watermark_offsets(place, timeout=10)
+                assert found is not None
+                ends[topic, number] = found[1]
+        return ends
+
+    def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
+        numbers = sorted(place.partition for place in given)
+        if not numbers:
+            return
+        both = [TopicPartition(t, n) for t in (self._transactions, self._labels) for n in numbers]
+        try:
+            starts = consumer.committed(both, timeout=30)
+        except KafkaException as error:
+            raise KafkaUnavailableError(
+                f"committed offsets cannot be read: {error.args[0].str()}"
+            ) from error
+        for place in starts:
+            if place.offset < 0:
+                place.offset = OFFSET_BEGINNING
+        self._assigned.update(numbers)
+        self._rebalance.assigned(numbers)
+        consumer.incremental_assign(starts)
+
+    def _on_revoke(self, given: list[TopicPartition], *, lost: bool) -> None:
+        numbers = sorted(place.partition for place in given)
+        if not numbers:
+            return
+        self._rebalance.revoked(numbers, lost)
+        both = [TopicPartition(t, n) for t in (self._transactions, self._labels) for n in numbers]
+        self._consumer.incremental_unassign(both)
+        gone = {(place.topic, place.partition) for place in both}
+        self._paused -= gone
+        self._done -= gone
+        self._assigned.difference_update(numbers)

@@ -1,0 +1,330 @@
+"""One poll, one direction: poll, decode, order, stages, one Kafka transaction for what came of it.
+
+The loop owns the clock and the two Kafka ends; the stages know neither.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+
+import structlog
+
+from consumer import encode, restore
+from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
+from consumer.errors import ThresholdError
+from consumer.events import Event
+from consumer.kafka import dead_letters, topics
+from consumer.kafka.dead_letters import DeadLetter
+from consumer.kafka.record import Record
+from consumer.kafka.sink import Sink
+from consumer.kafka.source import Polled, Source
+from consumer.model_directory import Model
+from consumer.order import Lane, Sequencer
+from consumer.outputs import Outputs
+from consumer.pipeline import Pipeline
+from consumer.registry import Place
+from consumer.settings import Settings
+from consumer.status import Status
+from consumer.threshold import read_command
+
+log = structlog.get_logger()
+
+# A quiet topic wakes the loop ten times a second: often enough to see a signal, a finished heal.
+IDLE_POLL_S = 0.1
+# A heal in flight at shutdown gets so long to end before it is discarded; the rest of a shutdown
+# takes well under a second, and five are promised.
+CLOSE_S = 2.0
+# Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
+WAIT_COMMIT_S = 1.0
+
+OnStatus = Callable[[Status], None]
+
+
+class Loop:
+    """One consumer process, from joining the group to leaving it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        *,
+        until_end: bool = False,
+        on_status: OnStatus | None = None,
+    ) -> None:
+        self._settings = settings
+        self._model = model
+        self._until_end = until_end
+        self._on_status = on_status
+        self._why_stop: str | None = None
+        self._apply_thresholds = settings.decision.threshold_config is not None
+        self._threshold_why = "start"
+        given = settings.input
+        self._transactions = given.transactions.topic
+        self._labels = given.labels.topic
+        self._decode_transactions = TransactionDecoder(
+            given.transactions, model.features, given.max_message_bytes
+        )
+        self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
+        self._dead: Counter[str] = Counter()
+        self._dead_since_commit: dict[tuple[str, int], tuple[Place, Counter[str]]] = {}
+        self._committed: dict[tuple[str, int], int] = {}
+        self._backlog: list[Polled] = []
+
+    def stop(self, why: str) -> None:
+        """Finish the batch in hand, commit and leave; may be called from a signal handler."""
+        self._why_stop = self._why_stop or why
+
+    def reload_thresholds(self) -> None:
+        """Read `decision.threshold_config` again before the next poll."""
+        self._threshold_why = "SIGHUP"
+        self._apply_thresholds = True
+
+    @property
+    def status(self) -> Status:
+        """Where things stand."""
+        return replace(self._pipeline.status(), dead_letters=self._dead.total())
+
+    def run(self) -> Status:
+        """Consume until stopped, or with `until_end` until all is read and every heal has ended.
+
+        Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError.
+        """
+        settings = self._settings
+        topics.ensure(settings)
+        registry, deployed = restore.from_topic(settings, self._model)
+        self._pipeline = Pipeline(settings, self._model, restored=registry)
+        self._sequencer: Sequencer[DeadLetter] = Sequencer(
+            self._pipeline, settings.order(until_end=self._until_end), self._wait
+        )
+        self._sink = Sink(settings)
+        try:
+            self._pipeline.start(deployed, _now_ms())
+            self._source = Source(settings, self, until_end=self._until_end)
+            try:
+                self._consume()
+                self._pipeline.stop(self._why_stop or "done", _now_ms(), CLOSE_S)
+                self._commit()
+            finally:
+                self._source.close()
+        finally:
+            self._pipeline.healing.close(0)
+            self._sink.close()
+        return self.status
+
+    # --- Rebalance: called by the source while polling ---
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """Begin lanes for these partitions."""
+        self._pipeline.assign(partitions, _now_ms())
+        for partition in partitions:
+            self._sequencer.lanes[partition] = Lane()
+
+    def revoked(self, partitions: Sequence[int], lost: bool) -> None:
+        """Commit what was processed, unless they are another's already, and forget them."""
+        if not lost:
+            self._commit()
+        for partition in partitions:
+            self._sequencer.lanes.pop(partition, None)
+            for topic in (self._transactions, self._labels):
+                self._committed.pop((topic, partition), None)
+        self._pipeline.revoke(partitions, _now_ms())
+
+    # --- One turn ---
+
+    def _consume(self) -> None:
+        commit_s = self._settings.commit.interval_ms / 1000
+        while self._why_stop is None:
+            if self._apply_thresholds:
+                self._read_thresholds()
+            wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
+            polled = self._source.poll(min(wait_s, IDLE_POLL_S))
+            self._process(polled)
+            while self._backlog:
+                self._process(self._backlog.pop(0))
+            if self._sink.is_open and self._sink.open_for_s >= commit_s:
+                self._commit()
+            if self._source.finished and not self._waiting_rows():
+                self._pipeline.settle(self._wait)
+                self.stop("both topics are read to where they ended at the start")
+
+    def _waiting_rows(self) -> int:
+        return sum(
+            len(lane.transactions) + len(lane.labels) for lane in self._sequencer.lanes.values()
+        )
+
+    def _process(self, polled: Polled) -> None:
+        now_ms = _now_ms()
+        for (topic, partition), records in polled.records.items():
+            lane = self._sequencer.lanes.get(partition)
+            if lane is None:
+                continue  # revoked meanwhile: its new owner reads them again
+            values = [record.value for record in records]
+            offsets = [record.offset for record in records]
+            read = offsets[-1] + 1
+            if topic == self._transactions:
+                rows, rejected = self._decode_transactions(partition, values, offsets, now_ms)
+                lane.transactions.at_end = False
+                lane.transactions.put(rows, _letters(records, rejected), read)
+            else:
+                labels, rejected = self._decode_labels(partition, values, offsets, now_ms)
+                lane.labels.at_end = False
+                lane.labels.put(labels, _letters(records, rejected), read)
+        for topic, partition in polled.ends:
+            lane = self._sequencer.lanes.get(partition)
+            if lane is not None and topic == self._transactions:
+                lane.transactions.at_end = True
+            elif lane is not None:
+                lane.labels.at_end = True
+        self._sequencer.run()
+        self._source.pause(self._full())
+        self._publish(self._pipeline.out.take())
+        if self._on_status is not None:
+            self._on_status(self.status)
+
+    def _full(self) -> Iterator[tuple[str, int]]:
+        for partition in self._sequencer.lanes:
+            for topic in (self._transactions, self._labels):
+                paused = self._source.is_paused(topic, partition)
+                transactions, labels = self._sequencer.full(partition, paused=paused)
+                if transactions if topic == self._transactions else labels:
+                    yield topic, partition
+
+    def _wait(self) -> None:
+        """Called while the loop waits for an inline heal: stay in the group, lose no record."""
+        if self._sink.open_for_s > WAIT_COMMIT_S:
+            self._commit()
+        with self._source.all_paused():
+            polled = self._source.poll(0)
+        if polled.records or polled.ends:
+            self._backlog.append(polled)
+
+    def _read_thresholds(self) -> None:
+        self._apply_thresholds = False
+        file = self._settings.decision.threshold_config
+        if file is None:
+            log.warning("SIGHUP: decision.threshold_config names no file, nothing to apply")
+            return
+        try:
+            command = read_command(file, self._threshold_why, _now_ms())
+        except ThresholdError as error:
+            self._pipeline.refuse(str(error), _now_ms())
+        else:
+            self._pipeline.apply(command, _now_ms())
+        self._publish(self._pipeline.out.take())
+
+    # --- Out ---
+
+    def _publish(self, out: Outputs) -> None:
+        """Add to the transaction what the stages decided, and the dead letters whose turn it is."""
+        settings, sink = self._settings, self._sink
+        letters = [
+            letter
+            for lane in self._sequencer.lanes.values()
+            for queue in (lane.transactions, lane.labels)
+            for letter in queue.released()
+        ]
+        if not (letters or out.any()):
+            return
+        sink.begin()
+        model_version = self._model.manifest.model_version
+        for snapshot in out.snapshots:
+            manifest = [("manifest", encode.manifest(snapshot))]
+            sink.produce(settings.topic("registry"), snapshot.key, snapshot.value, headers=manifest)
+        for activation in out.activations:
+            sink.produce(settings.topic("registry"), activation.key, activation.value)
+        for scores in out.scores:
+            partition = scores.transactions.partition
+            for key, value in encode.scores(scores, self._transactions, model_version):
+                sink.produce(settings.topic("scores"), key, value, partition=partition)
+        for rows in out.labelled:
+            encoded = encode.labelled(rows, self._transactions, self._model.features)
+            for key, value in encoded:
+                sink.produce(settings.topic("labelled"), key, value, partition=rows.partition)
+        for command in out.commands:
+            sink.produce(settings.topic("commands"), command.command_id, command.value)
+        for letter in letters:
+            self._publish_dead(letter)
+        self._publish_events(out.events)
+        if sum(map(len, out.scores)) >= settings.commit.max_rows:
+            self._commit()
+
+    def _publish_dead(self, letter: DeadLetter) -> None:
+        record = letter.record
+        self._sink.produce(
+            self._settings.topic("dead-letters"),
+            record.key,
+            dead_letters.value(letter, self._settings.input.max_message_bytes),
+            partition=record.partition,
+            headers=dead_letters.headers(letter),
+        )
+        self._dead[letter.kind] += 1
+        place = (record.topic, record.partition)
+        _, counts = self._dead_since_commit.get(place, (None, Counter[str]()))
+        counts[letter.kind] += 1
+        at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
+        self._dead_since_commit[place] = (at, counts)
+
+    def _publish_events(self, events: list[Event]) -> None:
+        topic, key = self._settings.topic("events"), self._settings.application_id
+        for event in events:
+            self._sink.produce(topic, key, encode.event(event))
+            if event["event"]["kind"] != "metric":
+                log.info(event["message"], action=event["event"]["action"])
+
+    def _commit(self) -> None:
+        """Commit what is published, with the offsets of what was processed."""
+        for place, counts in self._dead_since_commit.values():
+            self._pipeline.dead_letters(place, counts)
+        self._dead_since_commit = {}
+        self._publish(self._pipeline.out.take())
+        positions = {
+            place: position
+            for place, position in self._positions()
+            if position >= 0 and self._committed.get(place) != position
+        }
+        if not self._sink.is_open and not positions:
+            return
+        self._sink.commit(self._source.offsets(positions), self._source.group())
+        self._committed.update(positions)
+
+    def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
+        for partition, lane in self._sequencer.lanes.items():
+            yield (self._transactions, partition), lane.transactions.position
+            yield (self._labels, partition), lane.labels.position
+
+
+@contextmanager
+def signals(loop: Loop) -> Iterator[None]:
+    """SIGTERM and Ctrl-C stop the loop, SIGHUP reads the thresholds again."""
+
+    def stop(number: int, _: object) -> None:
+        loop.stop(signal.Signals(number).name)
+
+    handlers = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: lambda *_: loop.reload_thresholds(),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _letters(
+    records: Sequence[Record], rejected: Sequence[Rejected]
+) -> list[tuple[int, DeadLetter]]:
+    return [
+        (records[r.index].offset, DeadLetter(records[r.index], r.kind, r.reason)) for r in rejected
+    ]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,197 @@
+"""In which order records count: as they arrive, or by event time over both topics.
+
+Decoded records wait in lanes, one a partition, until their turn. By event time the earliest head
+goes first, a transaction before a label at a tie; a lane whose next record is not yet known holds
+the others back, unless it is read to its end. So a replay's output does not depend on its speed.
+
+A monitor batch is scored whole at the time of its first record (its adapter state is fixed there)
+and ends at the time of its last one: labels in between are joined in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from consumer.columns import Int64, Labels, Transactions
+from consumer.healing import Idle
+from consumer.pipeline import Pipeline
+from consumer.settings import Order
+
+# Rows that wait in a queue before its partition is paused: a hundred batches, so that polling and
+# scoring overlap, and a few megabytes at 100 features.
+QUEUE_ROWS = 10_000
+
+C = TypeVar("C", Transactions, Labels)
+R = TypeVar("R")
+
+
+@dataclass(slots=True)
+class Queue(Generic[C, R]):
+    """Decoded records of one topic partition that were not yet processed, and its position."""
+
+    concatenate: Callable[[C, C], C]
+    time_of: Callable[[C], Int64]
+    position: int = -1  # offset of the next record to process; -1: none was read yet
+    at_end: bool = False  # read to where the topic ends now
+    rows: C | None = None
+    # Effective times never go back: a record that is late by event time counts when it arrives.
+    times: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
+    _clock: int = 0
+    _read: int = -1  # offset after the last record read
+    _rejected: deque[tuple[int, R]] = field(default_factory=deque)
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def put(self, rows: C, rejected: Sequence[tuple[int, R]], read: int) -> None:
+        """Append decoded rows, and rejected records by offset; `read` is the offset after all."""
+        self._rejected.extend(rejected)
+        self._read = read
+        if len(rows):
+            times = np.maximum(np.maximum.accumulate(self.time_of(rows)), self._clock)
+            self._clock = int(times[-1])
+            self.times = np.concatenate([self.times, times])
+            self.rows = rows if self.rows is None else self.concatenate(self.rows, rows)
+        self._advance()
+
+    def take(self, count: int) -> C:
+        """The first `count` rows; the position moves on."""
+        assert self.rows is not None
+        taken = self.rows.rows(0, count)
+        left = len(self) - count
+        self.rows = self.rows.rows(count, len(self)) if left else None
+        self.times = self.times[count:]
+        self._advance()
+        return taken
+
+    def released(self) -> list[R]:
+        """Rejected records that the position has passed: their turn has come."""
+        passed: list[R] = []
+        while self._rejected and self._rejected[0][0] < self.position:
+            passed.append(self._rejected.popleft()[1])
+        return passed
+
+    def _advance(self) -> None:
+        self.position = self._read if self.rows is None else int(self.rows.offset[0])
+
+
+class Lane(Generic[R]):
+    """The two queues of one partition."""
+
+    def __init__(self) -> None:
+        self.transactions: Queue[Transactions, R] = Queue(
+            Transactions.concatenate, lambda rows: rows.event_time
+        )
+        self.labels: Queue[Labels, R] = Queue(Labels.concatenate, lambda rows: rows.labelled_at)
+        self.ends_at: int | None = None  # time of the last record of a batch scored whole
+
+
+class Sequencer(Generic[R]):
+    """Feeds the pipeline from the lanes."""
+
+    def __init__(self, pipeline: Pipeline, order: Order, idle: Idle) -> None:
+        self._pipeline = pipeline
+        self._by_event_time = order == "event_time"
+        self._idle = idle
+        self.lanes: dict[int, Lane[R]] = {}
+
+    def run(self) -> None:
+        """Process what may be processed now."""
+        if self._by_event_time:
+            while self._step():
+                pass
+        else:
+            for partition in sorted(self.lanes):
+                self._arrived(partition)
+
+    def full(self, partition: int, *, paused: bool) -> tuple[bool, bool]:
+        """Should reading pause, of transactions and of labels? Once paused, until half is gone."""
+        most = QUEUE_ROWS // 2 if paused else QUEUE_ROWS
+        lane = self.lanes[partition]
+        # A batch may hold more rows than a queue should: it must be let in to be completed.
+        complete = lane.ends_at is not None or self._cut(partition) is not None
+        return len(lane.transactions) >= most and complete, len(lane.labels) >= most
+
+    def _arrived(self, partition: int) -> None:
+        lane = self.lanes[partition]
+        while len(lane.transactions):
+            count = self._cut(partition)
+            rows = lane.transactions.take(count or len(lane.transactions))
+            self._pipeline.score(rows, self._idle)
+            if count is not None:
+                self._pipeline.end_batch(partition)
+        if len(lane.labels):
+            self._pipeline.labels(lane.labels.take(len(lane.labels)), self._idle)
+
+    def _step(self) -> bool:
+        """One batch scored or ended, labels before it first; False where nothing may go on."""
+        times: list[tuple[float, int]] = []
+        for partition in sorted(self.lanes):
+            time = self._next_time(partition)
+            if time is None:
+                return False
+            times.append((time, partition))
+        if not times:
+            return False
+        time, partition = min(times)
+        if not self._labels_before(time):
+            return False
+        if math.isinf(time):
+            return False
+        lane = self.lanes[partition]
+        if lane.ends_at is not None:
+            lane.ends_at = None
+            self._pipeline.end_batch(partition)
+            return True
+        count = self._cut(partition)
+        if count is not None:
+            lane.ends_at = int(lane.transactions.times[count - 1])
+        rows = lane.transactions.take(count or len(lane.transactions))
+        self._pipeline.score(rows, self._idle)
+        return True
+
+    def _next_time(self, partition: int) -> float | None:
+        """When the lane's next transaction counts; infinity at the end, None where unknown."""
+        lane = self.lanes[partition]
+        if lane.ends_at is not None:
+            return lane.ends_at
+        queue = lane.transactions
+        if self._cut(partition) is None and not queue.at_end:
+            return None
+        return int(queue.times[0]) if len(queue) else math.inf
+
+    def _labels_before(self, time: float) -> bool:
+        """Join every label earlier than `time`; False where a lane's next one is not known."""
+        while True:
+            heads: list[tuple[float, int]] = []
+            for partition in sorted(self.lanes):
+                queue = self.lanes[partition].labels
+                if not len(queue) and not queue.at_end:
+                    return False
+                heads.append((int(queue.times[0]) if len(queue) else math.inf, partition))
+            heads.sort()
+            earliest, partition = heads[0]
+            if earliest >= time or math.isinf(earliest):
+                return True
+            # A run of one lane: up to `time`, and not past the head of the next lane.
+            queue = self.lanes[partition].labels
+            count = len(queue)
+            if not math.isinf(time):
+                count = int(np.searchsorted(queue.times, time, side="left"))
+            if len(heads) > 1 and not math.isinf(heads[1][0]):
+                side = "right" if partition < heads[1][1] else "left"
+                until = int(np.searchsorted(queue.times, heads[1][0], side=side))  # type: ignore[call-overload]
+                count = min(count, max(until, 1))
+            self._pipeline.labels(queue.take(count), self._idle)
+
+    def _cut(self, partition: int) -> int | None:
+        queue = self.lanes[partition].transactions
+        if queue.rows is None:
+            return None
+        return self._pipeline.rows_to_batch_end(partition, queue.rows.event_time)

@@ -1,0 +1,62 @@
+"""What a restart takes back from the registry topic: the last adapter state in force."""
+
+from __future__ import annotations
+
+import orjson
+import structlog
+
+from consumer.errors import RegistryError
+from consumer.kafka.reader import read_all
+from consumer.kafka.record import Record
+from consumer.model_directory import Model
+from consumer.registry import Registry, Snapshot
+from consumer.settings import Settings
+
+log = structlog.get_logger()
+
+
+def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | None]:
+    """The registry as it was left, and the snapshot activated last; None on a new registry.
+
+    A snapshot whose bytes do not match its manifest, or of another base model, is passed over and
+    said; the last good one stays in force.
+    """
+    manifest = model.manifest
+    registry = Registry(manifest.model_version, manifest.base_sha256)
+    snapshots: dict[int, Snapshot] = {}
+    active: int | None = None
+    foreign = 0
+    for record in read_all(settings.kafka, settings.topic("registry")):
+        key = (record.key or b"").decode(errors="replace")
+        if key.startswith("snapshot/") and record.value is not None:
+            try:
+                snapshot = registry.restore(key, record.value, _manifest(record, key))
+            except RegistryError as error:
+                log.error(str(error))
+                continue
+            if snapshot is None:
+                foreign += 1
+                continue
+            snapshots[snapshot.version] = snapshot
+        elif key.startswith("active/") and record.value is not None:
+            version = orjson.loads(record.value)["version"]
+            active = version if version in snapshots else active
+    if foreign:
+        log.warning("registry snapshots of another base model passed over", count=foreign)
+    if active is not None:
+        log.info("resuming from the registry", adapter_version=active)
+        return registry, snapshots[active]
+    # A base snapshot without an activation: nothing was scored yet.
+    first = min(snapshots, default=None)
+    return registry, snapshots[first] if first is not None else None
+
+
+def _manifest(record: Record, key: str) -> dict[str, object]:
+    for name, value in record.headers:
+        if name == "manifest" and value is not None:
+            try:
+                found: dict[str, object] = orjson.loads(value)
+                return found
+            except orjson.JSONDecodeError as error:
+                raise RegistryError(f"registry record {key}: manifest is not JSON") from error
+    raise RegistryError(f"registry record {key} has no manifest header; it is refused")

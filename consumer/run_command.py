@@ -1,0 +1,32 @@
+"""The `run` command: the loop in the foreground, with or without a live view."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+from consumer import live_view, model_directory
+from consumer.loop import Loop, signals
+from consumer.settings import Settings
+from consumer.status import Status
+
+log = structlog.get_logger()
+
+
+def run(settings: Settings, directory: Path, *, until_end: bool, live: bool) -> Status:
+    """Consume until a signal or the end; returns the last status."""
+    model_directory.one_thread()
+    model = model_directory.load(directory)
+    if not len(model.rules):
+        log.warning("no rules: conflicts are not watched and the consistency term is off")
+    view = live_view.LiveView() if live else None
+    loop = Loop(settings, model, until_end=until_end, on_status=view.update if view else None)
+    with signals(loop):
+        if view is None:
+            status = loop.run()
+        else:
+            with view:
+                status = loop.run()
+    log.info("stopped", **status.summary())
+    return status
