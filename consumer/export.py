@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from consumer import metrics
-from consumer.columns import Float64
+from consumer.columns import Float64, Int64
 from consumer.prequential import Prequential
 from consumer.settings import Cost, Settings
 from consumer.threshold import Thresholds
@@ -118,7 +118,7 @@ def metrics_rows(events: Sequence[Event], labelled: Prequential, cost: Cost) -> 
     `action` is that of the labelled batch whose last row lies in the monitor batch; `in_force_…`
     are its figures too, where it also bears the same number: as published, the same rows.
     """
-    ended = _Ended(events)
+    ended = _Ended(of(events, "batch-labelled"))
     rows: list[Row] = []
     for event in in_order(events):
         batch = event["reflexive"]
@@ -149,11 +149,21 @@ def metrics_rows(events: Sequence[Event], labelled: Prequential, cost: Cost) -> 
     return rows
 
 
+def decided(events: Sequence[Event], action: str) -> Int64:
+    """(batches,) How many events of an action the labels of each batch led to."""
+    ended = _Ended(of(events, action))
+    batches = [event["reflexive"] for event in in_order(events)]
+    return np.array(
+        [len(ended.within(b["partition"], b["first_offset"], b["offset"])) for b in batches],
+        np.int64,
+    )
+
+
 class _Ended:
-    """What `batch-labelled` events say, by the place of the last row of their batches."""
+    """What events on labelled batches say, by the place of the last row of their batches."""
 
     def __init__(self, events: Iterable[Event]) -> None:
-        said = [event["reflexive"] for event in of(events, "batch-labelled")]
+        said = [event["reflexive"] for event in events]
         self._said = sorted(said, key=lambda s: (s["partition"], s["offset"]))
         self._place = [(s["partition"], s["offset"]) for s in self._said]
 

@@ -22,7 +22,7 @@ class _Early(NamedTuple):
 
 
 class Join:
-    """The join of one partition. Rules, each with a counter in `counts`:
+    """The join of one partition. Rules, each with a counter in `counts`, which partitions share:
 
     - `matched`: a label met its transaction.
     - `early`: it came first and waits; `early_dropped`: it waited too long.
@@ -31,7 +31,8 @@ class Join:
     - `reused_id`: a second transaction of the same id; labels go to the newer one.
     """
 
-    def __init__(self, partition: int, features: int, max_rows: int) -> None:
+    def __init__(self, partition: int, features: int, max_rows: int, counts: Counter[str]) -> None:
+        self.counts = counts
         self._partition = partition
         self._max_rows = max_rows
         self._slot_of: dict[str, int] = {}
@@ -47,7 +48,6 @@ class Join:
         self._threshold: Float32 = np.empty(0, np.float32)
         self._labelled: Int8 = np.empty(0, np.int8)
         self._x: Float32 = np.empty((0, features), np.float32)
-        self.counts: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return min(self._next, self._capacity)

@@ -146,6 +146,8 @@ class Loop:
             self._process(polled)
             while self._backlog:
                 self._process(self._backlog.pop(0))
+            # A heal may end while the stream is quiet; what it made counts from the next batch on.
+            self._pipeline.healing.collect()
             if self._sink.is_open and self._sink.open_for_s >= commit_s:
                 self._commit()
             if self._source.finished and not self._waiting_rows():

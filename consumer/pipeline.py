@@ -64,6 +64,7 @@ class Pipeline:
         self._partitions: dict[int, _Partition] = {}
         self._rows = 0
         self._labelled = 0
+        self._label_counts = Counter[str]()
         self._right = 0  # joined rows that the published score had right
         self._shadow_right = 0  # and that the frozen model's had
         self._last: Batch | None = None
@@ -106,7 +107,12 @@ class Pipeline:
                     window=settings.watch.fidi_window,
                     warmup=settings.watch.fidi_warmup,
                 ),
-                Join(partition, len(manifest.features), settings.join.max_rows),
+                Join(
+                    partition,
+                    len(manifest.features),
+                    settings.join.max_rows,
+                    self._label_counts,
+                ),
             )
         self._of_partitions("partitions-assigned", partitions, now_ms)
 
@@ -243,12 +249,10 @@ class Pipeline:
     def status(self) -> Status:
         """Where things stand, for a person or a probe."""
         labelled = max(self._labelled, 1)
-        labels = Counter[str]()
-        for part in self._partitions.values():
-            labels.update(part.join.counts)
         return Status(
             self.healing.state,
             self.healing.deployed.version,
+            len(self._partitions),
             self._rows,
             self._labelled,
             self._right / labelled,
@@ -257,7 +261,7 @@ class Pipeline:
             self.healing.rollbacks,
             self._batches,
             self._last,
-            labels=labels,
+            labels=dict(self._label_counts),
         )
 
     def _begin_batch(self, part: _Partition, transactions: Transactions) -> None:

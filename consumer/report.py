@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from consumer.settings import Settings
 from consumer.stages import Clean, clean, stages
 
 _SNAPSHOT = b"snapshot/"
+_DECISIONS = ("heal-deployed", "rollback", "heal-discarded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,29 @@ def report(settings: Settings, out: Path, model: Path | None = None) -> Report:
     """
     before_drift = None if model is None else clean(model)
     return write(read(settings), settings, out, before_drift)
+
+
+def summary(found: Report) -> list[str]:
+    """The headline in a few lines for a terminal."""
+    lines = [
+        f"{found.scored:,} rows scored, {found.labelled:,} labelled; {found.alarms:,} of "
+        f"{found.batches:,} batches alarmed, {found.heals:,} heals, {found.rollbacks:,} rollbacks"
+    ]
+    if not found.labelled:
+        return [*lines, "no labelled rows: nothing can be said about how right the scores were"]
+    for name in metrics.FIGURES:
+        healed, frozen = found.healed[name], found.frozen[name]
+        if healed is not None and frozen is not None:
+            shown = name.replace("_", " ")
+            lines.append(f"{shown:<18} healed {healed:.3f}   frozen {frozen:.3f}")
+    for price, (healed_cost, frozen_cost) in found.costs.items():
+        lines.append(
+            f"expected cost at {price:,g} a false alarm: healed {healed_cost:,.0f}, "
+            f"frozen {frozen_cost:,.0f}"
+        )
+    if found.break_even is not None:
+        lines.append(f"both cost the same where a false alarm costs {found.break_even:,.2f}")
+    return lines
 
 
 def read(settings: Settings) -> Messages:
@@ -154,6 +177,8 @@ def _story(
         restored=frozenset(
             e["reflexive"]["restored_version"] for e in export.of(found.events, "rollback")
         ),
+        decided={action: export.decided(found.events, action) for action in _DECISIONS},
+        totals={action: len(export.of(found.events, action)) for action in _DECISIONS},
         stages=stages(table, found.labelled),
         clean=before_drift,
     )
@@ -179,6 +204,6 @@ def _manifests(settings: Settings) -> list[dict[str, Any]]:
             continue
         manifest = dict(record.headers).get("manifest")
         if manifest is not None:
-            content = json.loads(manifest)
+            content = orjson.loads(manifest)
             found[content["version"]] = content
     return [found[version] for version in sorted(found)]

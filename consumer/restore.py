@@ -16,14 +16,27 @@ log = structlog.get_logger()
 
 
 def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | None]:
-    """The registry as it was left, and the snapshot activated last; None on a new registry.
+    """The registry as it was left, and the snapshot activated last; None on a new registry."""
+    registry, found, active = _read(settings, model)
+    if active is not None:
+        log.info("resuming from the registry", adapter_version=active)
+        return registry, found[active]
+    # A base snapshot without an activation: nothing was scored yet.
+    return registry, found[min(found)] if found else None
 
-    A snapshot whose bytes do not match its manifest, or of another base model, is passed over and
-    said; the last good one stays in force.
+
+def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:
+    """Every good snapshot of this base model on the registry topic, by version."""
+    return _read(settings, model)[1]
+
+
+def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapshot], int | None]:
+    """A snapshot whose bytes do not match its manifest, or of another base model, is passed over
+    and said; the last good one stays in force.
     """
     manifest = model.manifest
     registry = Registry(manifest.model_version, manifest.base_sha256)
-    snapshots: dict[int, Snapshot] = {}
+    found: dict[int, Snapshot] = {}
     active: int | None = None
     foreign = 0
     for record in read_all(settings.kafka, settings.topic("registry")):
@@ -36,19 +49,14 @@ def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | N
                 continue
             if snapshot is None:
                 foreign += 1
-                continue
-            snapshots[snapshot.version] = snapshot
+            else:
+                found[snapshot.version] = snapshot
         elif key.startswith("active/") and record.value is not None:
             version = orjson.loads(record.value)["version"]
-            active = version if version in snapshots else active
+            active = version if version in found else active
     if foreign:
         log.warning("registry snapshots of another base model passed over", count=foreign)
-    if active is not None:
-        log.info("resuming from the registry", adapter_version=active)
-        return registry, snapshots[active]
-    # A base snapshot without an activation: nothing was scored yet.
-    first = min(snapshots, default=None)
-    return registry, snapshots[first] if first is not None else None
+    return registry, found, active
 
 
 def _manifest(record: Record, key: str) -> dict[str, object]:

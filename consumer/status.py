@@ -22,6 +22,7 @@ class Status:
 
     state: str
     adapter_version: int
+    partitions: int
     rows: int
     labelled: int
     accuracy: float

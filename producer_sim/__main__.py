@@ -201,12 +201,9 @@ def main() -> None:
         status = 1
     except TyperException as error:
         # Without a command the help has been shown, and the message is empty.
-        if error.message:
-            print(f"error: {error.format_message()}", file=sys.stderr)
+        if message := error.format_message():
+            print(f"error: {message}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        status = 130
     sys.exit(status)
 
 

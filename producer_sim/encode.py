@@ -1,7 +1,7 @@
 """Columns as the text of numbers, and as JSON messages.
 
-A column is turned into text whole and the messages are filled in from the texts: 2 us a message
-of ten features, less than half of what a dictionary a row costs. A number's text is the shortest
+A column is turned into text whole and the messages are filled in from the texts: 2.4 us a
+message of ten features, where a dictionary a row takes 5.7. A number's text is the shortest
 that reads back as the same bits of the column's own type.
 """
 

@@ -29,7 +29,7 @@ PRODUCER: dict[str, Any] = {
     "linger.ms": 20,
     # A broker restarts within 30 s; the default would let a dead one go unnoticed for 5 minutes.
     "message.timeout.ms": 60_000,
-    # Only messages that are lost are reported: a callback a message would halve the throughput.
+    # Only the messages that are lost are reported: no callback for each that arrives.
     "delivery.report.only.error": True,
 }
 
@@ -84,10 +84,9 @@ class Publisher:
         """
         stop_by = time.monotonic() + STOP_FLUSH_S
         while self._producer.flush(TICK_S):
-            self._refuse_loss()
             if self.stopped and time.monotonic() > stop_by:
-                self._lost += len(self._producer)
                 self._why = "stopped before the broker had confirmed them"
+            self._refuse_loss()
         self._refuse_loss()
 
     def _publish(self, messages: Messages, progress: Callable[[int], None]) -> None:
@@ -136,9 +135,10 @@ class Publisher:
             self._why = error.str()
 
     def _refuse_loss(self, cause: Exception | None = None) -> None:
-        if self._lost:
+        if self._why:
+            lost = self._lost + len(self._producer)  # those that still wait will not be waited for
             self._producer.purge()
             raise KafkaUnavailableError(
-                f"{self._lost:,} messages of {self.transactions + self.labels:,} were not "
+                f"{lost:,} messages of {self.transactions + self.labels:,} were not "
                 f"delivered to {self._servers}: {self._why}"
             ) from cause

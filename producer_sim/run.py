@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rich.console
-import structlog
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from consumer import settings
+from consumer import logs, settings
 from consumer.errors import DataError
 from producer_sim.publish import Pace, Publisher
 from producer_sim.replay import Malformed
@@ -84,10 +82,7 @@ def run(
     typer.Exit after an interrupt.
     """
     loaded = target.load()
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(loaded.log.level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    logs.configure(loaded.log)
     transactions, labels = loaded.input.transactions.topic, loaded.input.labels.topic
     topics = prepare(loaded.kafka, transactions, labels, target.partitions)
     for note in topics.notes:

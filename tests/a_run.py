@@ -130,11 +130,23 @@ class ARun:
             self._snapshot("post-heal", own, in_force)
             self.restored = None
             self._event("event", "heal-deployed", now, **own, labelled_batch=self.batches)
+        if action == "discard":
+            reason = "not finite"
+            self._event(
+                "event", "heal-discarded", now, **own, labelled_batch=self.batches, reason=reason
+            )
         if action == "rollback":
             healed_ones = [m for m in self.manifests if m["kind"] == "post-heal"]
             best = max(healed_ones, key=lambda m: m["figures"]["f1"])
             self.restored = best["version"]
-            self._event("event", "rollback", now, **own, restored_version=best["version"])
+            self._event(
+                "event",
+                "rollback",
+                now,
+                **own,
+                labelled_batch=self.batches,
+                restored_version=best["version"],
+            )
         self._event(
             "metric",
             "batch-labelled",

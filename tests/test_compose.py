@@ -174,14 +174,18 @@ def test_the_search_stack_is_one_version_and_started_only_when_asked_for() -> No
 
 
 @pytest.mark.parametrize(("package", "arguments"), commands())
-def test_every_command_and_option_exists(package: str, arguments: list[str]) -> None:
+def test_every_command_is_understood(package: str, arguments: list[str]) -> None:
     app = importlib.import_module(f"{package}.__main__").app
-    group = typer.main.get_command(app)
-    command = group.commands[arguments[0]]  # type: ignore[attr-defined]
-    known = {option for parameter in command.params for option in parameter.opts}
-    given = {argument for argument in arguments if argument.startswith("--")}
-    assert given
-    assert given <= known
+    name, *options = arguments
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command.make_context(name, options)  # raises on an unknown option or value
+
+
+def test_the_simulator_spreads_over_the_partitions_there_are() -> None:
+    (script,) = SERVICES["topics"]["command"]
+    (made,) = re.findall(r"--partitions (\d+)", script)
+    command = SERVICES["simulator"]["command"]
+    assert command[command.index("--partitions") + 1] == made
 
 
 def test_the_model_that_is_trained_is_the_one_that_runs() -> None:

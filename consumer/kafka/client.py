@@ -84,6 +84,15 @@ def connect(client: Client, kafka: Kafka, topic: str | None = None) -> ClusterMe
                 ) from error
 
 
+def knows_topics(cluster: ClusterMetadata) -> bool:
+    """Does the broker answer CreateTopics and DescribeConfigs?
+
+    librdkafka's mock broker does not: it makes a topic when it is first asked for it. It is known
+    by the controller it names, which is none of its brokers.
+    """
+    return cluster.controller_id in cluster.brokers
+
+
 def partitions_of(client: Client, kafka: Kafka, topic: str) -> int:
     """Number of partitions of an existing topic.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import NamedTuple
 
 import structlog
@@ -13,7 +14,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
-from consumer.settings import Settings
+from consumer.settings import Kafka, Settings
 
 log = structlog.get_logger()
 
@@ -53,45 +54,59 @@ def ensure(settings: Settings) -> int:
             f"and {of_labels} partitions: a label would not be read beside its transaction. "
             "Give both the same number, keyed by transaction id with the same partitioner."
         )
-    there = set(client.connect(admin, kafka).topics)
-    missing = {name: policy for name, policy in OURS.items() if settings.topic(name) not in there}
-    if missing:
-        _create(admin, settings, missing, partitions)
+    create(
+        admin,
+        settings.kafka,
+        [
+            NewTopic(
+                settings.topic(name),
+                num_partitions=partitions if policy.follows_transactions else 1,
+                replication_factor=-1,  # the broker's own default (KIP-464)
+                config={"cleanup.policy": policy.cleanup},
+            )
+            for name, policy in OURS.items()
+        ],
+    )
     _check(admin, settings, partitions)
     return partitions
 
 
-def _create(
-    admin: AdminClient, settings: Settings, missing: dict[str, Policy], partitions: int
-) -> None:
-    wanted = [
-        NewTopic(
-            settings.topic(name),
-            num_partitions=partitions if policy.follows_transactions else 1,
-            replication_factor=-1,  # the broker's default
-            config={"cleanup.policy": policy.cleanup},
-        )
-        for name, policy in missing.items()
-    ]
-    timeout_s = settings.kafka.connect_timeout_s
-    for name, made in admin.create_topics(wanted, request_timeout=timeout_s).items():
-        try:
-            made.result(timeout=timeout_s + 5)
-        except KafkaException as error:
-            found: KafkaError = error.args[0]
-            if found.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                continue  # another replica was quicker
-            if found.code() == KafkaError._UNSUPPORTED_FEATURE:
-                # The embedded broker knows no CreateTopics: asking for a topic makes it.
-                client.partitions_of(admin, settings.kafka, name)
-                continue
-            raise KafkaUnavailableError(
-                f"topic {name!r} cannot be created: {found.str()}. Create it beforehand "
-                f"(cleanup.policy={OURS[_short(settings, name)].cleanup}), or allow us to."
-            ) from error
+def create(admin: AdminClient, kafka: Kafka, wanted: list[NewTopic]) -> None:
+    """Make those topics that are missing, and wait until they are there.
+
+    Raises: KafkaUnavailableError where one cannot be made.
+    """
+    cluster = client.connect(admin, kafka)
+    missing = [topic for topic in wanted if topic.topic not in cluster.topics]
+    if missing and client.knows_topics(cluster):
+        timeout_s = kafka.connect_timeout_s
+        made = admin.create_topics(missing, operation_timeout=timeout_s, request_timeout=timeout_s)
+        for name, done in made.items():
+            try:
+                done.result()
+            except KafkaException as error:
+                found: KafkaError = error.args[0]
+                if found.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                    continue  # somebody else's, between our two requests
+                raise KafkaUnavailableError(
+                    f"topic {name!r} cannot be created: {found.str()}. "
+                    "Create it beforehand, or allow us to."
+                ) from error
+    deadline = time.monotonic() + kafka.connect_timeout_s
+    for topic in missing:
+        while True:
+            try:
+                client.partitions_of(admin, kafka, topic.topic)
+                break
+            except KafkaUnavailableError:
+                # A topic just made takes a moment to reach every broker's metadata.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 def _check(admin: AdminClient, settings: Settings, partitions: int) -> None:
+    cleanups = _cleanup_policies(admin, settings)
     for name, policy in OURS.items():
         topic = settings.topic(name)
         found = client.partitions_of(admin, settings.kafka, topic)
@@ -100,24 +115,25 @@ def _check(admin: AdminClient, settings: Settings, partitions: int) -> None:
                 f"topic {topic!r} has {found} partitions, transactions have {partitions}: "
                 "add partitions to it"
             )
-        cleanup = _cleanup_policy(admin, topic, settings.kafka.connect_timeout_s)
-        if cleanup is not None and ("compact" in cleanup) != (policy.cleanup == "compact"):
+        cleanup = cleanups.get(topic, policy.cleanup)
+        if ("compact" in cleanup) != (policy.cleanup == "compact"):
             raise KafkaUnavailableError(
                 f"topic {topic!r} has cleanup.policy={cleanup}, it must be {policy.cleanup}"
             )
 
 
-def _cleanup_policy(admin: AdminClient, topic: str, timeout_s: float) -> str | None:
-    """The topic's policy; None where the broker does not tell."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
-    (future,) = admin.describe_configs([resource], request_timeout=timeout_s).values()
-    try:
-        return str(future.result(timeout=timeout_s + 5)["cleanup.policy"].value)
-    except KafkaException as error:
-        # Not told by the embedded broker, nor to a user without DescribeConfigs.
-        log.debug("topic policy not checked", topic=topic, reason=error.args[0].str())
-        return None
-
-
-def _short(settings: Settings, topic: str) -> str:
-    return topic.removeprefix(f"{settings.application_id}.")
+def _cleanup_policies(admin: AdminClient, settings: Settings) -> dict[str, str]:
+    """cleanup.policy by topic, of those whose policy the broker tells."""
+    kafka = settings.kafka
+    if not client.knows_topics(client.connect(admin, kafka)):
+        return {}
+    timeout_s = kafka.connect_timeout_s
+    resources = [ConfigResource(ResourceType.TOPIC, settings.topic(name)) for name in OURS]
+    told = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
+        try:
+            told[resource.name] = str(future.result()["cleanup.policy"].value)
+        except KafkaException as error:
+            # A user without DescribeConfigs is not told; the topic may be right all the same.
+            log.warning("topic policy not checked", topic=resource.name, reason=error.args[0].str())
+    return told

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer.plots import style
+from consumer.plots import style, words
 from consumer.plots.story import Story
 
 
@@ -27,7 +27,7 @@ def accuracy(story: Story) -> style.Frame:
         share = story.stages.approve_all.accuracy
         name = f"{style.APPROVE_ALL.name} ({100 * share:.1f}%)"
         drawn.append(style.level(axes, share, style.APPROVE_ALL, name))
-    style.over_batches(axes, x, story.x_label)
+    style.over_batches(axes, x, story.x_label, smooth=True)
     frame.legend(drawn)
     return frame
 
@@ -43,13 +43,14 @@ def f1(story: Story) -> style.Frame:
         style.curve(axes, x, table.numbers("shadow_f1"), style.FROZEN),
     ]
     in_force = table.numbers("in_force_f1")
-    if np.isfinite(in_force).any() and len(x) <= style.CROWDED:
+    # Without a heal it is the healed line once more; in a crowd it would hide the other two.
+    if story.totals["heal-deployed"] and len(x) <= style.CROWDED and np.isfinite(in_force).any():
         drawn.append(style.curve(axes, x, in_force, style.IN_FORCE))
     if story.clean is not None and "f1" in story.clean.figures:
         drawn.append(_clean_line(axes, story, "f1", 1, ".3f", ""))
     top = min(1.05, 1.15 * max(0.1, *(float(np.nanmax(d.get_ydata())) for d in drawn)))
     axes.set_ylim(0, top)
-    rolled_back = x[story.acted("rollback")]
+    rolled_back = x[story.decided["rollback"] > 0]
     if len(rolled_back):
         axes.vlines(rolled_back, 0, top, color=style.PURPLE, linewidth=1.0, alpha=0.6, zorder=1)
         drawn += axes.plot(
@@ -63,7 +64,7 @@ def f1(story: Story) -> style.Frame:
             markeredgewidth=0.6,
             label="rollback",
         )
-    style.over_batches(axes, x, story.x_label)
+    style.over_batches(axes, x, story.x_label, smooth=True)
     frame.legend(drawn)
     return frame
 
@@ -75,32 +76,19 @@ def lift(story: Story) -> style.Frame:
     mean, wins = float(known.mean()), int((known > 0).sum())
     frame = style.Frame(
         _lift_title(known),
-        _subtitle(story, f"healed ahead in {wins} of {len(known)} batches"),
+        _subtitle(story, f"healed ahead in {wins:,} of {len(known):,} batches"),
     )
     axes = frame.axes()
     axes.set_ylabel("lift (points of accuracy, healed − frozen)")
     x = story.x
-    crowded = len(x) > style.CROWDED
-    looks: tuple[tuple[str, Any, str, str | None], ...] = (
+    drawn: list[Any] = []
+    for name, better, colour, hatch in (
         ("healed is better", gained > 0, style.BLUE, None),
         ("frozen is better", gained < 0, style.VERMILLION, "////"),
-    )
-    drawn: list[Any] = []
-    for name, where, colour, hatch in looks:
-        if not where.any():
-            continue
-        drawn.append(
-            axes.bar(
-                x[where],
-                gained[where],
-                width=1.0 if crowded else 0.78,
-                color=colour,
-                hatch=None if crowded else hatch,
-                edgecolor="white",
-                linewidth=0,
-                label=name,
-            )
-        )
+    ):
+        if better.any():
+            height = np.where(better, gained, 0.0)
+            drawn.append(style.bars(axes, x, height, name=name, hatch=hatch, color=colour))
     axes.axhline(0, color=style.INK, linewidth=0.9)
     drawn.append(
         axes.axhline(
@@ -108,10 +96,12 @@ def lift(story: Story) -> style.Frame:
             color=style.INK,
             linestyle="--",
             linewidth=1.4,
-            label=f"mean {style.points(mean / 100)}",
+            label=f"mean {words.signed(mean, 1)}",
         )
     )
     axes.set_ylim(min(0.0, 1.1 * known.min()), max(5.0, 1.1 * known.max()))
+    if not known.any():
+        axes.set_ylim(-5, 5)
     style.over_batches(axes, x, story.x_label)
     frame.legend(drawn)
     return frame
@@ -137,9 +127,9 @@ def _since(story: Story) -> str:
 
 def _lift_title(known: Any) -> str:
     if not known.any():
-        return f"No lift: healed and frozen are equally right in all {len(known)} batches"
-    spread = f"least {known.min():+.0f}, most {known.max():+.0f}".replace("-", "−")
-    mean = style.points(float(known.mean()) / 100)
+        return f"No lift: healed and frozen are equally right in all {len(known):,} batches"
+    spread = f"least {words.signed(known.min(), 0)}, most {words.signed(known.max(), 0)}"
+    mean = words.signed(float(known.mean()), 1)
     return f"Lift: {mean} points of accuracy a batch on average ({spread})"
 
 
@@ -148,12 +138,12 @@ def _accuracy_title(story: Story) -> str:
     healed, frozen = story.stages.healed.accuracy, story.stages.frozen.accuracy
     return (
         f"Accuracy {_since(story)}: healed {100 * healed:.1f}%, frozen {100 * frozen:.1f}% "
-        f"({style.points(healed - frozen)} points)"
+        f"({words.signed(100 * (healed - frozen), 1)} points)"
     )
 
 
 def _f1_title(story: Story) -> str:
     assert story.stages is not None
     healed, frozen = story.stages.healed.f1, story.stages.frozen.f1
-    rollbacks = style.count(int(story.acted("rollback").sum()), "rollback")
+    rollbacks = words.count(story.totals["rollback"], "rollback")
     return f"F1 {_since(story)}: healed {healed:.3f}, frozen {frozen:.3f}; {rollbacks}"

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
-from consumer.plots import style
+from consumer.plots import style, words
 from consumer.plots.story import Story
 
-FIGURES = ("accuracy", "precision", "recall", "f1")
+NAMES = {"accuracy": "accuracy", "precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def stages(story: Story) -> style.Frame:
@@ -33,8 +33,8 @@ def stages(story: Story) -> style.Frame:
     width = 0.8 / len(sides)
     drawn: list[Any] = []
     for side, (name, figure, colour, hatch) in enumerate(sides):
-        height = [figure(f) for f in FIGURES]
-        at = [i - 0.4 + (side + 0.5) * width for i in range(len(FIGURES))]
+        height = [figure(f) for f in NAMES]
+        at = [i - 0.4 + (side + 0.5) * width for i in range(len(NAMES))]
         known = [(a, h) for a, h in zip(at, height, strict=True) if h is not None]
         bars = axes.bar(
             [a for a, _ in known],
@@ -53,8 +53,8 @@ def stages(story: Story) -> style.Frame:
         ("flagging everything", found.flag_all, "X"),
     ):
         drawn += axes.plot(
-            np.arange(len(FIGURES)) + 0.46,
-            [getattr(counts, f) for f in FIGURES],
+            np.arange(len(NAMES)) + 0.46,
+            [getattr(counts, f) for f in NAMES],
             linestyle="none",
             marker=marker,
             markersize=8,
@@ -65,7 +65,7 @@ def stages(story: Story) -> style.Frame:
             zorder=3,
             label=name,
         )
-    axes.set_xticks(range(len(FIGURES)), ["accuracy", "precision", "recall", "F1"], fontsize=11)
+    axes.set_xticks(range(len(NAMES)), list(NAMES.values()), fontsize=11)
     axes.tick_params(axis="x", length=0)
     axes.set_ylim(0, 1.06)
     axes.set_yticks(np.arange(0, 1.01, 0.2))
@@ -83,7 +83,7 @@ def registry(story: Story) -> style.Frame:
     ]
     if not healed:
         frame = style.Frame(
-            f"The registry holds {style.count(len(story.snapshots), 'snapshot')}, none of a heal",
+            f"The registry holds {words.count(len(story.snapshots), 'snapshot')}, none of a heal",
             "a snapshot is taken before and after each heal",
         )
         style.say(frame.axes(), "no heal was deployed")
@@ -93,7 +93,7 @@ def registry(story: Story) -> style.Frame:
     accuracy = np.array([s["figures"]["accuracy"] for s in healed])
     best = int(np.argmax(f1))
     frame = style.Frame(
-        f"Best of {style.count(len(healed), 'healed snapshot')}: v{version[best]:.0f}, F1 "
+        f"Best of {words.count(len(healed), 'healed snapshot')}: v{version[best]:.0f}, F1 "
         f"{f1[best]:.3f}; {len(story.restored) or 'none'} restored",
         "figures of each snapshot on the labelled batch it was healed on (in-sample): "
         "not what it scores later",
@@ -165,17 +165,12 @@ def _stages_title(story: Story) -> str:
     found = story.stages
     assert found is not None
     healed, frozen = found.healed, found.frozen
-    better = [f for f in FIGURES if getattr(healed, f) > getattr(frozen, f)]
-    worse = [f for f in FIGURES if getattr(healed, f) < getattr(frozen, f)]
+    better = [n for f, n in NAMES.items() if getattr(healed, f) > getattr(frozen, f)]
+    worse = [n for f, n in NAMES.items() if getattr(healed, f) < getattr(frozen, f)]
     if not better and not worse:
         return "Healed and frozen model decide alike"
     if not worse:
-        return f"Healed is ahead of frozen in {_listed(better)}"
+        return f"Healed is ahead of frozen in {words.listed(better)}"
     if not better:
-        return f"Healed is behind frozen in {_listed(worse)}"
-    return f"Healed is ahead of frozen in {_listed(better)}, behind in {_listed(worse)}"
-
-
-def _listed(figures: list[str]) -> str:
-    names = ["F1" if f == "f1" else f for f in figures]
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+        return f"Healed is behind frozen in {words.listed(worse)}"
+    return f"Healed is ahead of frozen in {words.listed(better)}, behind in {words.listed(worse)}"

@@ -12,14 +12,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from consumer.columns import Float64
 from consumer.export import Table
-from consumer.plots import style
+from consumer.plots import style, words
 
 _COST = "shadow_cost_"
+_SUBTITLE = (
+    "over every batch with labels, drawn from metrics.csv · prequential: each score was made "
+    "before its label was known"
+)
 
 
 def dashboard(table: Table, x: Float64, x_label: str) -> style.Frame:
     """8: accuracy, log loss, expected cost so far, and the drift signals."""
-    frame = style.Frame(_title(table), "drawn from metrics.csv; prequential", style.TALL)
+    frame = style.Frame(_title(table), _SUBTITLE, style.TALL)
     (accuracy, loss), (cost, signals) = frame.grid(2, 2)
     _pair(accuracy, table, x, "accuracy", "Accuracy (% of labelled rows)")
     style.percent(accuracy)
@@ -28,13 +32,11 @@ def dashboard(table: Table, x: Float64, x_label: str) -> style.Frame:
     _costs(cost, table, x)
     _signals(signals, table, x)
     for axes in (accuracy, loss, cost, signals):
-        style.over_batches(axes, x, x_label)
+        style.over_batches(axes, x, x_label, smooth=axes in (accuracy, loss))
+        axes.xaxis.label.set_fontsize(8.5)
+    alarm = [Patch(facecolor=style.ORANGE, alpha=0.3, label="alarm")]
     frame.legend(
-        [
-            _key(style.HEALED),
-            _key(style.FROZEN),
-            Patch(facecolor=style.ORANGE, alpha=0.3, label="alarm"),
-        ]
+        [_key(style.HEALED), _key(style.FROZEN), *(alarm if table.flags("alarm").any() else [])]
     )
     return frame
 
@@ -80,9 +82,9 @@ def _costs(axes: Axes, table: Table, x: Float64) -> None:
     axes.set_ylabel("cost (currency of the settings)")
     axes.yaxis.set_major_formatter(FuncFormatter(_short))
     top = axes.get_ylim()[1]
-    place = -np.inf
-    for value, text, colour in sorted(ends):
-        place = max(value, place + 0.055 * top)  # a label's height, so that none covers another
+    place = np.inf
+    for value, text, colour in sorted(ends, reverse=True):
+        place = min(value, place - 0.055 * top)  # a label's height, so that none covers another
         axes.annotate(
             text,
             (1.0, place),
@@ -99,11 +101,19 @@ def _costs(axes: Axes, table: Table, x: Float64) -> None:
 def _signals(axes: Axes, table: Table, x: Float64) -> None:
     _head(axes, "Drift signals")
     _alarms(axes, table, x)
-    style.curve(axes, x, table.numbers("z"), style.SIGNAL)
+    style.curve(axes, x, table.numbers("z"), style.SIGNAL, smooth=False)
     axes.set_ylabel("z (line, training sigmas)")
     axes.set_ylim(0, 1.15 * max(1.0, float(table.numbers("z").max())))
     conflicts = axes.twinx()
-    conflicts.bar(x, table.numbers("conflicts"), width=0.7, color=style.GREY, alpha=0.45)
+    style.bars(
+        conflicts,
+        x,
+        table.numbers("conflicts"),
+        name="conflicts",
+        hatch=None,
+        color=style.GREY,
+        alpha=0.45,
+    )
     conflicts.set_ylabel("rule conflicts (bars, rows)")
     conflicts.yaxis.set_major_locator(MaxNLocator(integer=True))
     conflicts.set_ylim(0, 1.6 * max(5.0, float(table.numbers("conflicts").max())))
@@ -139,8 +149,8 @@ def _title(table: Table) -> str:
         return float(np.average(healed - frozen, weights=rows[known]))
 
     said = [
-        f"accuracy {style.points(change('accuracy'))} points",
-        f"log loss {change('log_loss'):+.2f}".replace("-", "−"),
+        f"accuracy {words.signed(100 * change('accuracy'), 1)} points",
+        f"log loss {words.signed(change('log_loss'), 2)}",
     ]
     for name in table.cells:
         if name.startswith(_COST):
@@ -148,7 +158,5 @@ def _title(table: Table) -> str:
             frozen = np.nansum(table.numbers(name))
             healed = np.nansum(table.numbers(f"cost_{price}"))
             if frozen:
-                said.append(
-                    f"cost at {price} {100 * (healed / frozen - 1):+.0f}%".replace("-", "−")
-                )
+                said.append(f"cost at {price} {words.signed(100 * (healed / frozen - 1), 0)}%")
     return f"Healed against frozen: {', '.join(said[:4])}"

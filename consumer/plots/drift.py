@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from matplotlib.patches import Patch
 
-from consumer.plots import style
+from consumer.plots import style, words
 from consumer.plots.story import Story
 
 # Bottom to top as trouble grows; a hatch each, so that no band is told by colour alone.
@@ -17,9 +18,9 @@ STATES = (
     ("ROLLED_BACK", style.PURPLE, "xxxx"),
 )
 MARKS = (
-    ("heal", "heal deployed", "^", style.BLUE),
+    ("heal-deployed", "heal deployed", "^", style.BLUE),
     ("rollback", "rollback", "v", style.PURPLE),
-    ("discard", "heal discarded", "X", style.VERMILLION),
+    ("heal-discarded", "heal discarded", "X", style.VERMILLION),
 )
 
 
@@ -35,7 +36,7 @@ def z_score(story: Story) -> style.Frame:
     axes = frame.axes()
     axes.set_ylabel("z (training standard deviations)")
     drawn: list[Any] = [
-        style.curve(axes, x, z, style.SIGNAL),
+        style.curve(axes, x, z, style.SIGNAL, smooth=False),
         *axes.step(
             np.append(x - 0.5, x[-1] + 0.5),
             np.append(story.limit, story.limit[-1]),
@@ -68,9 +69,8 @@ def states(story: Story) -> style.Frame:
     """7: four states as bands over batches, heals and rollbacks marked above."""
     x = story.x
     state = np.array(story.table.texts("state"))
-    acted = {name: story.acted(name) for name, *_ in MARKS}
     frame = style.Frame(
-        _state_title(state, acted),
+        _state_title(story, state),
         "state when each batch began · a mark stands at the batch whose labels led to the decision",
     )
     axes = frame.axes(left=1.45, top=1.0)
@@ -82,14 +82,12 @@ def states(story: Story) -> style.Frame:
         axes.broken_barh(
             bars, (lane - 0.4, 0.8), facecolor=colour, hatch=hatch, edgecolor="white", linewidth=0
         )
-        lanes.append(
-            f"{name}\n{style.count(int(where.sum()), 'batch').replace('batchs', 'batches')}"
-        )
+        lanes.append(f"{name}\n{words.count(int(where.sum()), 'batch')}")
     axes.axhline(len(STATES) - 0.5, color=style.GREY, linewidth=0.8)
-    for name, label, marker, colour in MARKS:
-        if name == "discard" and not acted[name].any():
+    for action, label, marker, colour in MARKS:
+        if action == "heal-discarded" and not story.totals[action]:
             continue
-        at = x[acted[name]]
+        at = x[story.decided[action] > 0]
         axes.plot(
             at,
             np.full(len(at), len(lanes)),
@@ -100,7 +98,7 @@ def states(story: Story) -> style.Frame:
             markeredgecolor=style.INK,
             markeredgewidth=0.6,
         )
-        lanes.append(f"{label}\n{int(acted[name].sum()) or 'none'}")
+        lanes.append(f"{label}\n{story.totals[action] or 'none'}")
     axes.set_yticks(range(len(lanes)), lanes)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.55, len(lanes) - 0.45)
@@ -110,8 +108,6 @@ def states(story: Story) -> style.Frame:
 
 
 def _shades(by_z: Any, by_conflicts: Any) -> list[Any]:
-    from matplotlib.patches import Patch
-
     found = []
     if by_z.any():
         found.append(Patch(facecolor=style.ORANGE, alpha=0.3, label="alarm"))
@@ -141,18 +137,18 @@ def _drift_title(story: Story) -> str:
     if len(over):
         feature = f"{story.feature} " if story.feature else ""
         return (
-            f"Drift: {feature}passes its threshold in batch {x[over[0]]:.0f} and is above it in "
-            f"{len(over)} of {len(x)} batches"
+            f"Drift: {feature}passes its threshold in batch {x[over[0]]:,.0f} and is above it in "
+            f"{len(over):,} of {len(x):,} batches"
         )
     if alarms:
         return (
-            f"z stays below its threshold; rule conflicts alone alarm {alarms} of {len(x)} batches"
+            f"z stays below its threshold; conflicts alone alarm {alarms:,} of {len(x):,} batches"
         )
-    return f"No drift: z stays below its threshold in all {len(x)} batches (most {z.max():.2f})"
+    return f"No drift: z stays below its threshold in all {len(x):,} batches (most {z.max():.2f})"
 
 
-def _state_title(state: Any, acted: dict[str, Any]) -> str:
+def _state_title(story: Story, state: Any) -> str:
     healthy = int((state == "HEALTHY").sum())
-    heals = style.count(int(acted["heal"].sum()), "heal")
-    rollbacks = style.count(int(acted["rollback"].sum()), "rollback")
-    return f"HEALTHY in {healthy} of {len(state)} batches; {heals}, {rollbacks}"
+    heals = words.count(story.totals["heal-deployed"], "heal")
+    rollbacks = words.count(story.totals["rollback"], "rollback")
+    return f"HEALTHY in {healthy:,} of {len(state):,} batches; {heals}, {rollbacks}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer.columns import Float64
+from consumer.columns import Float64, Int64
 from consumer.export import Table
 from consumer.stages import Clean, Stages
 
@@ -22,6 +22,8 @@ class Story:
     feature: str  # the one that moved most when z first passed its limit; "" if it never did
     snapshots: Sequence[Mapping[str, Any]]  # manifests
     restored: frozenset[int]  # versions that a rollback brought back
+    decided: Mapping[str, Int64]  # (batches,) how many events of an action each batch led to
+    totals: Mapping[str, int]  # how many events of an action there are, in a batch or not
     stages: Stages | None
     clean: Clean | None
 
@@ -42,7 +44,7 @@ class Story:
         size = self.table.numbers("rows")
         rows = f"{np.median(size):,.0f} rows each" if len(size) else "empty"
         partitions = len(set(self.table.texts("partition")))
-        which = f" of {partitions} partitions, by event time" if partitions > 1 else ""
+        which = f" of {partitions} partitions" if partitions > 1 else ""
         return f"monitor batch{which} ({rows})"
 
     @property
@@ -58,7 +60,3 @@ class Story:
         known = np.isfinite(accuracy)
         error = np.sqrt(accuracy[known] * (1 - accuracy[known]) / rows[known])
         return f"one batch alone is uncertain by ±{100 * np.median(error):.1f} points"
-
-    def acted(self, action: str) -> Any:
-        """Which batches saw a heal, a rollback or a discarded heal."""
-        return np.array([a == action for a in self.table.texts("action")], bool)

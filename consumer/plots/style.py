@@ -70,7 +70,7 @@ FROZEN = Look("frozen model", VERMILLION, "--", "s")
 SIGNAL = Look("z", INK, "-", "D", 1.6)
 CLEAN = Look("clean", GREEN, ":", "")
 APPROVE_ALL = Look("approving everything", GREY, "-.", "", 1.2)
-IN_FORCE = Look("after the heal, on the rows it learnt from", SKY, (0, (1, 1.2)), "", 1.4)
+IN_FORCE = Look("in force after the heal (in-sample)", SKY, (0, (1, 1.2)), "", 1.4)
 
 
 class Frame:
@@ -121,17 +121,23 @@ class Frame:
             },
         )
 
-    def legend(self, handles: Sequence[Any], columns: int = 5) -> None:
-        """Between titles and axes, where no data can be."""
-        self.figure.legend(
-            handles=handles,
-            loc="upper left",
-            bbox_to_anchor=((_MARGIN - 0.08) / self._width, 1 - 0.8 / self._height),
-            ncols=columns,
-            borderpad=0.2,
-            columnspacing=1.8,
-            handlelength=2.6,
-        )
+    def legend(self, handles: Sequence[Any]) -> None:
+        """Between titles and axes, where no data can be; in two rows if one is too narrow."""
+        for columns in (len(handles), -(-len(handles) // 2)):
+            legend = self.figure.legend(
+                handles=handles,
+                loc="upper left",
+                bbox_to_anchor=((_MARGIN - 0.08) / self._width, 1 - 0.8 / self._height),
+                ncols=columns,
+                borderpad=0.2,
+                labelspacing=0.35,
+                columnspacing=1.8,
+                handlelength=2.6,
+            )
+            if legend.get_window_extent().width <= (self._width - _MARGIN) * DPI:
+                return
+            legend.remove()
+        self.figure.legends.append(legend)
 
     def save(self, file: Path) -> None:
         """Write the PNG; the same figure gives the same bytes."""
@@ -147,14 +153,12 @@ def styled() -> Iterator[None]:
         yield
 
 
-def curve(axes: Axes, x: Float64, y: Float64, look: Look, name: str | None = None) -> Any:
+def curve(axes: Axes, x: Float64, y: Float64, look: Look, *, smooth: bool = True) -> Any:
     """Draw one value a batch; over many batches their moving mean, single ones pale behind it."""
-    label = name or look.name
-    every = 1
-    if len(x) > CROWDED:
+    every = max(1, 2 * len(x) // POINTS) if len(x) > CROWDED else 1
+    if smooth and len(x) > CROWDED:
         axes.plot(x, y, color=look.colour, alpha=0.25, linewidth=0.8)
-        window = -(-len(x) // POINTS)
-        y, every = moving_mean(y, window), max(1, len(x) // (POINTS // 2))
+        y = moving_mean(y, window(len(x)))
     (drawn,) = axes.plot(
         x,
         y,
@@ -167,9 +171,24 @@ def curve(axes: Axes, x: Float64, y: Float64, look: Look, name: str | None = Non
         markeredgecolor="white",
         markeredgewidth=0.5,
         clip_on=False,  # a marker at 0 or at 100 % is drawn whole
-        label=label,
+        label=look.name,
     )
     return drawn
+
+
+def window(batches: int) -> int:
+    """Batches in the moving mean of `curve`."""
+    return -(-batches // POINTS) if batches > CROWDED else 1
+
+
+def bars(axes: Axes, x: Float64, y: Float64, *, name: str, hatch: str | None, **look: Any) -> Any:
+    """Draw one bar a batch; over many batches one filled outline: a patch each takes seconds."""
+    if len(x) > CROWDED:
+        return axes.fill_between(x, y, step="mid", linewidth=0, label=name, **look)
+    known = np.isfinite(y) & (y != 0)
+    return axes.bar(
+        x[known], y[known], 0.78, hatch=hatch, edgecolor="white", linewidth=0, label=name, **look
+    )
 
 
 def level(axes: Axes, y: float, look: Look, name: str) -> Any:
@@ -179,22 +198,24 @@ def level(axes: Axes, y: float, look: Look, name: str) -> Any:
     )
 
 
-def moving_mean(y: Float64, window: int) -> Float64:
-    """Mean of the last `window` known values; NaN where none of them is known.
+def moving_mean(y: Float64, last: int) -> Float64:
+    """Mean of what is known of the last so many values; NaN where nothing is.
 
     >>> moving_mean(np.array([1.0, np.nan, 3.0, 5.0]), 2)
     array([1., 1., 3., 4.])
     """
     known = np.isfinite(y)
-    total = np.cumsum(np.concatenate([np.zeros(window), np.where(known, y, 0.0)]))
-    count = np.cumsum(np.concatenate([np.zeros(window), known]))
-    counts = count[window:] - count[:-window]
-    sums = total[window:] - total[:-window]
+    total = np.cumsum(np.concatenate([np.zeros(last), np.where(known, y, 0.0)]))
+    count = np.cumsum(np.concatenate([np.zeros(last), known]))
+    counts = count[last:] - count[:-last]
+    sums = total[last:] - total[:-last]
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def over_batches(axes: Axes, x: Float64, label: str) -> None:
-    """Ticks at whole batches, half a batch of air at both ends."""
+def over_batches(axes: Axes, x: Float64, label: str, *, smooth: bool = False) -> None:
+    """Ticks at whole batches, half a batch of air at both ends; `smooth` where `curve` was."""
+    if smooth and len(x) > CROWDED:
+        label += f" · bold: mean of the last {window(len(x))}"
     axes.set_xlim(x[0] - 0.5, x[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, steps=[1, 2, 5, 10]))
     axes.set_xlabel(label)
@@ -208,8 +229,8 @@ def percent(axes: Axes) -> None:
 
 def shade(axes: Axes, x: Float64, where: Any, **look: Any) -> None:
     """Shade the batches where something holds, edge to edge."""
-    for begin, end in runs(where):
-        axes.axvspan(x[begin] - 0.5, x[end - 1] + 0.5, zorder=0.5, **look)
+    bars = [(x[begin] - 0.5, x[end - 1] - x[begin] + 1.0) for begin, end in runs(where)]
+    axes.broken_barh(bars, (0, 1), transform=axes.get_xaxis_transform(), zorder=0.5, **look)
 
 
 def runs(where: Any) -> list[tuple[int, int]]:
@@ -224,18 +245,7 @@ def runs(where: Any) -> list[tuple[int, int]]:
 
 def say(axes: Axes, text: str) -> None:
     """Say across empty axes why they are empty."""
-    axes.grid(visible=False)
-    axes.set_yticks([])
+    axes.set_axis_off()
     axes.text(
         0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=13, color=GREY
     )
-
-
-def count(number: int, one: str) -> str:
-    """A number with its noun: no heals, 1 heal, 25 heals."""
-    return f"{number or 'no'} {one}{'' if number == 1 else 's'}"
-
-
-def points(share: float) -> str:
-    """A difference of shares in signed points: +22.3, −3.1."""
-    return f"{100 * share:+.1f}".replace("-", "−")

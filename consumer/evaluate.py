@@ -1,0 +1,108 @@
+"""Stages judged on files of rows: what a model or one of its snapshots does on rows held out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+from rich import box
+from rich.table import Table
+
+from consumer import metrics, restore, rows
+from consumer.columns import Float32
+from consumer.errors import RegistryError
+from consumer.kafka.reader import read_all
+from consumer.metrics import Confusion
+from consumer.model import AdapterState
+from consumer.model_directory import Model
+from consumer.registry import Snapshot
+from consumer.score import Scorer
+from consumer.settings import Cost, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One line of a stage table."""
+
+    name: str
+    counts: Confusion
+
+
+def scores(model: Model, table: rows.Rows, adapter: AdapterState | None) -> tuple[Float32, Float32]:
+    """Scores of an adapter state (None: the model's own) and of the shadow, on a table."""
+    return Scorer(model)(table.x, model.base_adapter if adapter is None else adapter)
+
+
+def stage(name: str, score: Float32, table: rows.Rows, threshold: float) -> Stage:
+    """Judge scores against the table's labels."""
+    return Stage(name, metrics.confusion(score, table.label, threshold))
+
+
+def constants(table: rows.Rows) -> list[Stage]:
+    """What anyone gets for nothing: calling every row legitimate, or every row fraud."""
+    zeros = np.zeros(len(table), np.float32)
+    return [
+        stage("all legit", zeros, table, 0.5),
+        stage("all fraud", zeros + 1, table, 0.5),
+    ]
+
+
+def load(file: Path, model: Model) -> rows.Rows:
+    """Labelled rows with the model's features."""
+    return rows.load(file, model.features, "is_fraud")
+
+
+def last_deployed(settings: Settings, model: Model) -> Snapshot:
+    """The snapshot that was deployed when the last labelled batch was decided on.
+
+    Raises: RegistryError where the topics hold none.
+    """
+    version = None
+    for record in read_all(settings.kafka, settings.topic("events")):
+        event = orjson.loads(record.value or b"{}")
+        if event["event"]["action"] in ("batch-labelled", "consumer-started"):
+            version = event["reflexive"]["adapter_version"]
+    found = restore.snapshots(settings, model)
+    if version is None or version not in found:
+        raise RegistryError(f"{settings.topic('registry')}: no snapshot v{version}")
+    return found[version]
+
+
+def table(title: str, stages: Sequence[Stage], cost: Cost) -> Table:
+    """A stage table for the terminal; the last columns are the expected cost at each FP price."""
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown.add_column("stage", no_wrap=True)
+    for heading in ("accuracy", "precision", "recall", "F1", "FP", "FN"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for false_alarm in cost.false_alarm:
+        shown.add_column(f"at ${false_alarm:g}", justify="right", no_wrap=True)
+    for line in stages:
+        counts = line.counts
+        rates = (counts.accuracy, counts.precision, counts.recall, counts.f1)
+        shown.add_row(
+            line.name,
+            *(f"{rate:.3f}" for rate in rates),
+            f"{counts.fp:,.0f}",
+            f"{counts.fn:,.0f}",
+            *(
+                f"${metrics.expected_cost(counts, cost.missed_fraud, price) / 1000:,.1f}k"
+                for price in cost.false_alarm
+            ),
+        )
+    return shown
+
+
+def verdict(healed: Confusion, frozen: Confusion, cost: Cost) -> str:
+    """Which is cheaper at each cost structure, and from which price of a false alarm on."""
+    parts = []
+    for price in cost.false_alarm:
+        costs = [metrics.expected_cost(c, cost.missed_fraud, price) for c in (healed, frozen)]
+        cheaper = "healed" if costs[0] < costs[1] else "frozen"
+        parts.append(f"at FP ${price:g} {cheaper} is cheaper")
+    even = metrics.break_even(healed, frozen, cost.missed_fraud)
+    if even is not None:
+        parts.append(f"they cost the same at an FP of ${even:,.0f}")
+    return f"FN ${cost.missed_fraud:,.0f}: " + ", ".join(parts)
