@@ -14,6 +14,7 @@ from rich.console import Console
 
 from consumer import evaluate, logs, model_directory, training_command
 from consumer.errors import ReflexiveError
+from consumer.evaluate import Stage
 from consumer.kafka.embedded import embedded_broker
 from consumer.live_view import LiveView
 from consumer.loop import Loop, signals
@@ -92,12 +93,11 @@ def _judge(settings: Settings, console: Console, test: Path, drifted: Path) -> N
     snapshot = evaluate.last_deployed(settings, model)
     threshold, cost = settings.decision.threshold, settings.cost
     healed, frozen = evaluate.scores(model, moved, snapshot.adapter)
+    trained, _ = evaluate.scores(model, clean, None)
     stages = [
-        evaluate.stage(
-            "clean, as trained", evaluate.scores(model, clean, None)[0], clean, threshold
-        ),
-        evaluate.stage("drifted, frozen", frozen, moved, threshold),
-        evaluate.stage(f"drifted, healed (v{snapshot.version})", healed, moved, threshold),
+        Stage("clean, as trained", evaluate.judge(trained, clean, threshold)),
+        Stage("drifted, frozen", evaluate.judge(frozen, moved, threshold)),
+        Stage(f"drifted, healed (v{snapshot.version})", evaluate.judge(healed, moved, threshold)),
         *evaluate.constants(moved),
     ]
     console.print(

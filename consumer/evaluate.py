@@ -36,17 +36,17 @@ def scores(model: Model, table: rows.Rows, adapter: AdapterState | None) -> tupl
     return Scorer(model)(table.x, model.base_adapter if adapter is None else adapter)
 
 
-def stage(name: str, score: Float32, table: rows.Rows, threshold: float) -> Stage:
-    """Judge scores against the table's labels."""
-    return Stage(name, metrics.confusion(score, table.label, threshold))
+def judge(score: Float32, table: rows.Rows, threshold: float) -> Confusion:
+    """Scores against the table's labels."""
+    return metrics.confusion(score, table.label, threshold)
 
 
 def constants(table: rows.Rows) -> list[Stage]:
     """What anyone gets for nothing: calling every row legitimate, or every row fraud."""
     zeros = np.zeros(len(table), np.float32)
     return [
-        stage("all legit", zeros, table, 0.5),
-        stage("all fraud", zeros + 1, table, 0.5),
+        Stage("all legit", judge(zeros, table, 0.5)),
+        Stage("all fraud", judge(zeros + 1, table, 0.5)),
     ]
 
 

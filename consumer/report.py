@@ -50,6 +50,10 @@ class Report:
     costs: dict[float, tuple[float, float]]  # by price of a false alarm: (healed, frozen)
     break_even: float | None  # price of a false alarm at which both cost the same
 
+    def __str__(self) -> str:
+        """What a terminal shows: the headline, and where the files are."""
+        return "\n".join([*summary(self), f"{len(self.files)} files in {self.folder}"])
+
 
 def report(settings: Settings, out: Path, model: Path | None = None) -> Report:
     """Read our topics to their ends and write the export folder; what is there is replaced.

@@ -8,7 +8,7 @@ from confluent_kafka import Producer
 
 from consumer import export
 from consumer.errors import DataError, KafkaUnavailableError, ReflexiveError
-from consumer.report import read, report, summary
+from consumer.report import read, report
 from consumer.settings import Settings
 from tests.a_run import published
 
@@ -82,7 +82,8 @@ def test_a_report_from_topics(mock, settings, tmp_path):
     assert len(events) == 25
     thresholds = json.loads((found.folder / "threshold_config.json").read_text(encoding="utf-8"))
     assert thresholds["thresholds"]["watch.fidi_z"] == settings.watch.fidi_z
-    assert summary(found)[0].startswith("2,500 rows scored, 2,500 labelled")
+    assert str(found).startswith("2,500 rows scored, 2,500 labelled")
+    assert str(found).endswith(f"11 files in {found.folder}")
 
 
 def test_manifests_are_read_by_version_whatever_their_partition(mock, settings):
