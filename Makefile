@@ -17,13 +17,13 @@ help:  ## this list
 
 setup: python .venv/.installed  ## install into .venv; TORCH=cpu leaves out CUDA (3 GB less)
 
-demo: setup  ## the model breaks, heals and is proved, in one terminal and no broker
+demo: setup  ## the whole story in one terminal, on an embedded broker
 	@$(BIN)/python -m consumer demo
 
 test: python broker-tools setup lint  ## every check and test, against a real Kafka broker
 	@$(BIN)/python -m pytest
 
-paper: setup  ## reproduce the article's table through the service's own code
+paper: python broker-tools setup  ## the published experiment through Kafka, digit for digit
 	@$(BIN)/python -m benchmarks.paper
 
 lint: setup  ## formatting, lint, types

@@ -88,7 +88,10 @@ def one_seed(bootstrap: str, folder: Path, seed: int) -> dict[str, dict[str, Fig
     return {
         "the stream, prequentially": _lines(score, shadow, label, v14),
         "held-out drifted rows, last snapshot": _lines(
-            healed.astype(np.float64), frozen.astype(np.float64), rows.label, column
+            healed.astype(np.float64),
+            frozen.astype(np.float64),
+            rows.label.astype(np.float64),
+            column,
         ),
     }
 
@@ -127,7 +130,7 @@ def table(bootstrap: str, folder: Path, unique: str, seeds: tuple[int, ...] = SE
             for name in found[0][section][line]:
                 values = [seed[section][line][name] for seed in found]
                 form: Callable[[float], str] = _thousands if name.startswith("cost") else _plain
-                cells.append(f"{form(float(np.mean(values)))} ± {form(float(np.std(values)))}")
+                cells.append(f"{form(float(np.mean(values)))}±{form(float(np.std(values)))}")
             shown.add_row(f"  {line}", *cells)
     return shown
 

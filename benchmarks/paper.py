@@ -15,7 +15,7 @@ import tomllib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks import honest, runs
 from benchmarks.runs import Run
-from consumer import evaluate
+from consumer import evaluate, restore
 from consumer.metrics import Confusion
 from consumer.settings import Cost
 from tests.broker import real_broker
@@ -105,10 +105,8 @@ def stages(run: Run) -> dict[str, Confusion]:
     }
 
 
-def snapshots(run: Run) -> list[dict[str, object]]:
+def snapshots(run: Run) -> list[dict[str, Any]]:
     """Manifests of the post-heal snapshots."""
-    from consumer import restore
-
     found = restore.snapshots(run.settings, run.model).values()
     return [dict(s.manifest) for s in found if s.kind == "post-heal"]
 
@@ -164,7 +162,7 @@ def show(title: str, figures: list[Figure]) -> Table:
 
 def main() -> None:
     """Run, print, and exit 1 where a digit differs."""
-    console = Console()
+    console = Console(width=120)
     unique = uuid.uuid4().hex[:8]
     with real_broker() as broker, tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import structlog
 import typer
 
-from consumer import logs, settings_page
-from consumer.errors import ReflexiveError, SettingsError
+from consumer import command_line, logs, settings_page
+from consumer.errors import SettingsError
 from consumer.settings import Settings, load, masked
 
 app = typer.Typer(
@@ -236,16 +235,9 @@ def _load(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> 
     return effective
 
 
-def main() -> NoReturn:
-    """Entry point: an error of the user's is one line, not a traceback."""
-    try:
-        app()
-        sys.exit(0)
-    except ReflexiveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+def main() -> None:
+    """Run a command."""
+    command_line.main(app)
 
 
 if __name__ == "__main__":

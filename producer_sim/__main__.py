@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.exceptions import TyperException
 
-from consumer.errors import ReflexiveError, SettingsError
+from consumer import command_line
+from consumer.errors import SettingsError
 from producer_sim import files, replay, scenarios, training_csv
 from producer_sim.labels import Labelling
 from producer_sim.run import Console, Target, run
@@ -191,20 +189,8 @@ def _rate(text: str) -> float | None:
 
 
 def main() -> None:
-    """Run a command; an error is one line and a status, 2 where the command line is wrong."""
-    # As process 1 of a container a Python program would not hear SIGTERM.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        status = app(standalone_mode=False)
-    except ReflexiveError as error:
-        print(f"error: {error}", file=sys.stderr)
-        status = 1
-    except TyperException as error:
-        # Without a command the help has been shown, and the message is empty.
-        if message := error.format_message():
-            print(f"error: {message}", file=sys.stderr)
-        status = 2
-    sys.exit(status)
+    """Run a command."""
+    command_line.main(app)
 
 
 if __name__ == "__main__":

@@ -99,9 +99,9 @@ def lift(story: Story) -> style.Frame:
             label=f"mean {words.signed(mean, 1)}",
         )
     )
-    axes.set_ylim(min(0.0, 1.1 * known.min()), max(5.0, 1.1 * known.max()))
-    if not known.any():
-        axes.set_ylim(-5, 5)
+    low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
+    air = max(1.0, 0.07 * (high - low))
+    axes.set_ylim(low - air if low < 0 or high == 0 else 0, high + air)
     style.over_batches(axes, x, story.x_label)
     frame.legend(drawn)
     return frame

@@ -110,6 +110,7 @@ def registry(story: Story) -> style.Frame:
         edgecolor=style.INK,
         linewidth=0.6,
         zorder=3,
+        clip_on=False,
     )
     bar = frame.figure.colorbar(dots, cax=axes.inset_axes((1.015, 0.0, 0.02, 1.0)))
     bar.set_label("accuracy on that batch (larger and lighter: higher)")
@@ -117,7 +118,7 @@ def registry(story: Story) -> style.Frame:
     axes.annotate(
         f"v{version[best]:.0f}",
         (version[best], f1[best]),
-        xytext=(0, 13),
+        xytext=(0, 15),
         textcoords="offset points",
         ha="center",
         weight="bold",
@@ -132,6 +133,7 @@ def registry(story: Story) -> style.Frame:
             edgecolor=style.PURPLE,
             linewidth=2.2,
             zorder=4,
+            clip_on=False,
         )
     axes.set_ylim(0, 1.18 * max(float(f1.max()), 0.1))
     axes.set_ylabel("F1 on the batch it was healed on (0 to 1)")
