@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import orjson
 from rich import box
 from rich.table import Table
 
 from consumer import metrics, restore, rows
 from consumer.columns import Float32
 from consumer.errors import RegistryError
-from consumer.kafka.reader import read_all
 from consumer.metrics import Confusion
 from consumer.model import AdapterState
 from consumer.model_directory import Model
@@ -56,19 +54,14 @@ def load(file: Path, model: Model) -> rows.Rows:
 
 
 def last_deployed(settings: Settings, model: Model) -> Snapshot:
-    """The snapshot that was deployed when the last labelled batch was decided on.
+    """The snapshot that new batches would begin with.
 
-    Raises: RegistryError where the topics hold none.
+    Raises: RegistryError where the registry topic holds none.
     """
-    version = None
-    for record in read_all(settings.kafka, settings.topic("events")):
-        event = orjson.loads(record.value or b"{}")
-        if event["event"]["action"] in ("batch-labelled", "consumer-started"):
-            version = event["reflexive"]["adapter_version"]
-    found = restore.snapshots(settings, model)
-    if version is None or version not in found:
-        raise RegistryError(f"{settings.topic('registry')}: no snapshot v{version}")
-    return found[version]
+    _, snapshot = restore.from_topic(settings, model)
+    if snapshot is None:
+        raise RegistryError(f"{settings.topic('registry')} holds no snapshot of this model")
+    return snapshot
 
 
 def table(title: str, stages: Sequence[Stage], cost: Cost) -> Table:

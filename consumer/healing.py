@@ -198,6 +198,7 @@ class Healing:
             self._roll_back(evidence, verdict)
             score, _ = self._scorer(rows.x, self.deployed.adapter)
             in_force = metrics.figures(score, rows.is_fraud, threshold)
+        self._out.deployed.append(self.deployed.version)
         self._labelled_event(evidence, "rollback" if self.rolled_back else "heal", in_force)
 
     def _move(self, place: Place) -> None:

@@ -27,7 +27,7 @@ from consumer.model_directory import Model
 from consumer.order import Lane, Sequencer
 from consumer.outputs import Outputs
 from consumer.pipeline import Pipeline
-from consumer.registry import Place
+from consumer.registry import DEPLOYED, Place, version_record
 from consumer.settings import Settings
 from consumer.status import Status
 from consumer.threshold import read_command
@@ -133,6 +133,7 @@ class Loop:
             for topic in (self._transactions, self._labels):
                 self._committed.pop((topic, partition), None)
         self._pipeline.revoke(partitions, _now_ms())
+        self._commit()
 
     # --- One turn ---
 
@@ -239,6 +240,9 @@ class Loop:
             sink.produce(settings.topic("registry"), snapshot.key, snapshot.value, headers=manifest)
         for activation in out.activations:
             sink.produce(settings.topic("registry"), activation.key, activation.value)
+        for version in out.deployed:
+            value = version_record(version, model_version)
+            sink.produce(settings.topic("registry"), DEPLOYED, value)
         for scores in out.scores:
             partition = scores.transactions.partition
             for key, value in encode.scores(scores, self._transactions, model_version):

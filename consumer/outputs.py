@@ -18,6 +18,7 @@ class Outputs:
     labelled: list[Labelled] = field(default_factory=list)
     snapshots: list[Snapshot] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
+    deployed: list[int] = field(default_factory=list)  # versions, the last one counts
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
@@ -28,6 +29,7 @@ class Outputs:
             or self.labelled
             or self.snapshots
             or self.activations
+            or self.deployed
             or self.commands
             or self.events
         )
@@ -39,9 +41,10 @@ class Outputs:
             self.labelled,
             self.snapshots,
             self.activations,
+            self.deployed,
             self.commands,
             self.events,
         )
         self.scores, self.labelled, self.snapshots = [], [], []
-        self.activations, self.commands, self.events = [], [], []
+        self.activations, self.deployed, self.commands, self.events = [], [], [], []
         return taken

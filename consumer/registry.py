@@ -67,9 +67,15 @@ class Activation:
     @property
     def value(self) -> bytes:
         """The record's value."""
-        return orjson.dumps(
-            {"version": self.version, "model_version": self.model_version, "provisional": False}
-        )
+        return version_record(self.version, self.model_version)
+
+
+DEPLOYED = "deployed"  # key of the record that names the version which new batches begin with
+
+
+def version_record(version: int, model_version: str) -> bytes:
+    """Value of `deployed` and of every `active/…` record."""
+    return orjson.dumps({"version": version, "model_version": model_version, "provisional": False})
 
 
 class Registry:

@@ -9,20 +9,21 @@ from consumer.errors import RegistryError
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
-from consumer.registry import Registry, Snapshot
+from consumer.registry import DEPLOYED, Registry, Snapshot
 from consumer.settings import Settings
 
 log = structlog.get_logger()
 
 
 def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | None]:
-    """The registry as it was left, and the snapshot activated last; None on a new registry."""
-    registry, found, active = _read(settings, model)
-    if active is not None:
-        log.info("resuming from the registry", adapter_version=active)
-        return registry, found[active]
-    # A base snapshot without an activation: nothing was scored yet.
-    return registry, found[min(found)] if found else None
+    """The registry as it was left, and the snapshot deployed last; None on a new registry."""
+    registry, found, deployed = _read(settings, model)
+    if deployed is None and found:
+        deployed = min(found)  # the base snapshot: nothing was healed yet
+    if deployed is None:
+        return registry, None
+    log.info("resuming from the registry", adapter_version=deployed)
+    return registry, found[deployed]
 
 
 def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:
@@ -37,7 +38,7 @@ def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapsho
     manifest = model.manifest
     registry = Registry(manifest.model_version, manifest.base_sha256)
     found: dict[int, Snapshot] = {}
-    active: int | None = None
+    deployed: int | None = None
     foreign = 0
     for record in read_all(settings.kafka, settings.topic("registry")):
         key = (record.key or b"").decode(errors="replace")
@@ -51,12 +52,12 @@ def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapsho
                 foreign += 1
             else:
                 found[snapshot.version] = snapshot
-        elif key.startswith("active/") and record.value is not None:
+        elif key == DEPLOYED and record.value is not None:
             version = orjson.loads(record.value)["version"]
-            active = version if version in found else active
+            deployed = version if version in found else deployed
     if foreign:
         log.warning("registry snapshots of another base model passed over", count=foreign)
-    return registry, found, active
+    return registry, found, deployed
 
 
 def _manifest(record: Record, key: str) -> dict[str, object]:
