@@ -6,6 +6,7 @@ Source: the published experiment. Free functions over plain tensors; nothing her
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,15 @@ class Healed:
 
 class DivergedError(Exception):
     """The heal produced a number that is not finite; its adapter is discarded whole."""
+
+
+class CancelledError(Exception):
+    """The heal was told to end before it was done; its adapter is discarded whole."""
+
+
+def never() -> bool:
+    """Go on to the end."""
+    return False
 
 
 def positive_weight(label: Tensor, conflict: Tensor) -> float:
@@ -94,11 +104,17 @@ class Healer:
         return torch.optim.Adam(self._module.reflexive.parameters(), lr=self._rate)
 
     def heal(
-        self, start: AdapterState, x: Float32, label: Int8, conflict_probability: float
+        self,
+        start: AdapterState,
+        x: Float32,
+        label: Int8,
+        conflict_probability: float,
+        cancelled: Callable[[], bool] = never,
     ) -> Healed:
         """Heal from `start` on labelled rows `x: (rows, features)`, `label: (rows,)`.
 
-        Raises: DivergedError where a parameter is no longer finite.
+        Raises: DivergedError where a parameter is no longer finite; CancelledError where
+        `cancelled`, asked before every step, says so.
         """
         module = self._module
         with torch.no_grad():
@@ -111,9 +127,11 @@ class Healer:
         fired = torch.from_numpy(self._rules.fired(x).any(axis=1))  # (rows,)
         rule = fired.float() if len(self._rules) else None
         weight = positive_weight(y, fired & (p < conflict_probability))
-        losses = [
-            heal_step(module, self._optimiser, h, y, rule, weight) for _ in range(self._steps)
-        ]
+        losses = []
+        for _ in range(self._steps):
+            if cancelled():
+                raise CancelledError
+            losses.append(heal_step(module, self._optimiser, h, y, rule, weight))
         with torch.no_grad():
             score = module.decide(h)
             after = heal_loss(score, y, rule, weight).item()

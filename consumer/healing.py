@@ -119,10 +119,8 @@ class Healing:
             self._discard(self._waiting, why)
             self._waiting = None
         if self._in_flight is not None and self._in_flight.place.partition == partition:
-            # It ends on the worker; its result is taken and thrown away whole.
             self._discard(self._in_flight, why)
-            while self._worker.take(WAIT_S) is None:
-                pass
+            self._worker.cancel()
             self._next()
 
     def close(self, timeout_s: float) -> None:

@@ -112,7 +112,7 @@ class Loop:
             finally:
                 self._source.close()
         finally:
-            self._pipeline.healing.close(0)
+            self._pipeline.healing.close(CLOSE_S)
             self._sink.close()
         return self.status
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from consumer import model_directory
 from consumer.columns import Labelled
-from consumer.heal import DivergedError, Healed, Healer
+from consumer.heal import CancelledError, DivergedError, Healed, Healer
 from consumer.model import AdapterState
 
 # Training in a plain thread beside a saturated loop costs over a third of its throughput; at the
@@ -54,6 +54,7 @@ class Worker:
         self._requests: queue.Queue[tuple[HealRequest, AdapterState] | _Stop] = queue.Queue(1)
         self._results: queue.Queue[HealResult] = queue.Queue(1)
         self._busy = False
+        self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name="healer", daemon=True)
         self._thread.start()
 
@@ -76,8 +77,17 @@ class Worker:
         self._busy = False
         return result
 
+    def cancel(self) -> None:
+        """Have the heal in flight end before its next step, and throw its result away."""
+        if self._busy:
+            self._cancelled.set()
+            self._results.get()
+            self._cancelled.clear()
+            self._busy = False
+
     def close(self, timeout_s: float) -> bool:
-        """Let a heal in flight end and discard it; says whether the thread ended in time."""
+        """Have a heal in flight end before its next step; says whether the thread ended in time."""
+        self._cancelled.set()
         try:
             self._requests.put(_Stop(), timeout=timeout_s)
         except queue.Full:
@@ -96,8 +106,14 @@ class Worker:
     def _heal(self, request: HealRequest, start: AdapterState) -> HealResult:
         try:
             healed = self._healer.heal(
-                start, request.rows.x, request.rows.is_fraud, request.conflict_probability
+                start,
+                request.rows.x,
+                request.rows.is_fraud,
+                request.conflict_probability,
+                self._cancelled.is_set,
             )
+        except CancelledError:
+            return HealResult(None, "cancelled")
         except DivergedError as error:
             return HealResult(None, f"diverged: {error}")
         except Exception as error:

@@ -32,8 +32,8 @@ def properties(kafka: Kafka, own: dict[str, Any]) -> dict[str, Any]:
     return {
         "bootstrap.servers": kafka.bootstrap_servers,
         "error_cb": _logged,
-        # librdkafka writes to standard error by itself; what matters comes through error_cb.
-        "log_level": 2,
+        # librdkafka would write to standard error by itself; what matters reaches the caller.
+        "log_level": 0,
         **own,
         **kafka.properties,
     }

@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 @contextmanager
 def embedded_broker() -> Iterator[str]:
     """Run a broker; yields its address for `kafka.bootstrap_servers`."""
-    owner = Producer({"test.mock.num.brokers": 1, "log_level": 2})
+    owner = Producer({"test.mock.num.brokers": 1, "log_level": 0})
     brokers = owner.list_topics(timeout=10).brokers
     yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers.values())
     owner.flush(1)

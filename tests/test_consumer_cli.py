@@ -1,0 +1,65 @@
+"""The consumer's command line: an error of the user's is one line that names it and the way out."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration import consuming
+
+
+def run(*arguments: str) -> tuple[int, list[str]]:
+    """`python -m consumer …`: status, and the lines on standard error."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "consumer", *arguments], capture_output=True, text=True, timeout=30
+    )
+    assert "Traceback" not in ended.stderr
+    return ended.returncode, ended.stderr.strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run"], "no model: name a model directory with --model"),
+        (["run", "--model", "m", "--set", "watch.fidi_z=high"], "setting watch.fidi_z:"),
+        (["run", "--model", "m", "--set", "watch.fidi=1"], "setting watch.fidi:"),
+        (["run", "--model", "m", "--set", "nonsense"], "expected SECTION.KEY=VALUE"),
+        (["run", "--model", "m", "--settings", "nowhere.toml"], "nowhere.toml"),
+        (["run", "--order", "sideways"], "'sideways' is not one of 'arrival', 'event_time'"),
+        (["train", "--data", "nowhere.csv", "--out", "m"], "nowhere.csv: no such file"),
+        (["retrain"], "retrain"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(arguments: list[str], said: str) -> None:
+    status, lines = run(*arguments)
+    assert status in (1, 2)
+    assert lines[-1].startswith("error: ")
+    assert said in lines[-1]
+
+
+def test_an_unreachable_broker_is_said_within_15_seconds(tmp_path: Path) -> None:
+    consuming.model(tmp_path / "model")
+    began = time.monotonic()
+    status, lines = run(
+        *("run", "--model", str(tmp_path / "model"), "--bootstrap-servers", "127.0.0.1:1")
+    )
+    assert status == 1
+    assert lines[-1].startswith("error: no Kafka broker answers at 127.0.0.1:1")
+    assert time.monotonic() - began < 15
+
+
+def test_a_wrong_model_directory_is_named(tmp_path: Path) -> None:
+    status, lines = run("run", "--model", str(tmp_path / "nowhere"))
+    assert status == 1
+    assert f"model directory {tmp_path / 'nowhere'}" in lines[-1]
+    assert "python -m consumer train" in lines[-1]
+
+
+def test_secrets_are_masked_in_the_first_line(tmp_path: Path) -> None:
+    _, lines = run(
+        *("run", "--model", str(tmp_path), "--set", "kafka.properties.sasl.password=hunter2"),
+    )
+    assert not any("hunter2" in line for line in lines)
+    assert any("sasl.password" in line and "***" in line for line in lines)
