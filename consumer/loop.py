@@ -97,6 +97,8 @@ class Loop:
         settings = self._settings
         topics.ensure(settings)
         registry, deployed = restore.from_topic(settings, self._model)
+        if deployed is not None:
+            log.info("resuming from the registry", adapter_version=deployed.version)
         self._pipeline = Pipeline(settings, self._model, restored=registry)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
             self._pipeline, settings.order(until_end=self._until_end), self._wait
@@ -118,11 +120,13 @@ class Loop:
 
     # --- Rebalance: called by the source while polling ---
 
-    def assigned(self, partitions: Sequence[int]) -> None:
-        """Begin lanes for these partitions."""
+    def assigned(self, partitions: Sequence[int], starts: dict[tuple[str, int], int]) -> None:
+        """Begin lanes for these partitions, where the last owner stopped."""
         self._pipeline.assign(partitions, _now_ms())
         for partition in partitions:
-            self._sequencer.lanes[partition] = Lane()
+            lane = self._sequencer.lanes[partition] = Lane()
+            lane.transactions.position = starts.get((self._transactions, partition), -1)
+            lane.labels.position = starts.get((self._labels, partition), -1)
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
         """Commit what was processed, unless they are another's already, and forget them."""
@@ -130,8 +134,6 @@ class Loop:
             self._commit()
         for partition in partitions:
             self._sequencer.lanes.pop(partition, None)
-            for topic in (self._transactions, self._labels):
-                self._committed.pop((topic, partition), None)
         self._pipeline.revoke(partitions, _now_ms())
         self._commit()
 
@@ -288,15 +290,13 @@ class Loop:
             self._pipeline.dead_letters(place, counts)
         self._dead_since_commit = {}
         self._publish(self._pipeline.out.take())
-        positions = {
-            place: position
-            for place, position in self._positions()
-            if position >= 0 and self._committed.get(place) != position
-        }
-        if not self._sink.is_open and not positions:
+        positions = {place: at for place, at in self._positions() if at >= 0}
+        if not self._sink.is_open and positions == self._committed:
             return
+        # All of them, moved or not: the group subscribes to the transactions alone, and the broker
+        # forgets offsets of other topics a week (offsets.retention.minutes) after their commit.
         self._sink.commit(self._source.offsets(positions), self._source.group())
-        self._committed.update(positions)
+        self._committed = positions
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():

@@ -20,10 +20,7 @@ def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | N
     registry, found, deployed = _read(settings, model)
     if deployed is None and found:
         deployed = min(found)  # the base snapshot: nothing was healed yet
-    if deployed is None:
-        return registry, None
-    log.info("resuming from the registry", adapter_version=deployed)
-    return registry, found[deployed]
+    return registry, None if deployed is None else found[deployed]
 
 
 def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:

@@ -1,6 +1,5 @@
 """A small model, seeded streams and a pipeline without Kafka: what the tests of the stages share."""
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jsonschema import Draft202012Validator
 
 from consumer import model_directory, train
 from consumer.columns import Labels, Transactions
@@ -30,8 +28,6 @@ START_MS = 1_767_225_600_000  # 2026-01-01
 STEP_MS = 100  # from one transaction to the next
 BATCH = 20
 DRIFT = 2.2  # standard deviations that legitimate V14 moves, onto the fraud's
-
-SCHEMAS = Path(__file__).parents[1] / "schemas"
 
 
 @dataclass(frozen=True)
@@ -139,10 +135,3 @@ def actions(out: Outputs) -> list[str]:
 def events(out: Outputs, action: str) -> list[dict[str, Any]]:
     """Our own fields of the events of one kind."""
     return [e["reflexive"] for e in out.events if e["event"]["action"] == action]
-
-
-@cache
-def validator(kind: str) -> Draft202012Validator:
-    """Of one message kind, formats included."""
-    schema = json.loads((SCHEMAS / f"{kind}.schema.json").read_text())
-    return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)

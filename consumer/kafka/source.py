@@ -32,8 +32,8 @@ POLL_RECORDS = 5_000
 class Rebalance(Protocol):
     """What follows the group's decisions; called while polling, on the same thread."""
 
-    def assigned(self, partitions: Sequence[int]) -> None:
-        """These partitions are ours from now on."""
+    def assigned(self, partitions: Sequence[int], starts: dict[tuple[str, int], int]) -> None:
+        """These partitions are ours from now on; `starts` are the offsets committed before us."""
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
         """They are not any more; unless `lost`, what was processed may still be committed."""
@@ -194,11 +194,12 @@ class Source:
             raise KafkaUnavailableError(
                 f"committed offsets cannot be read: {error.args[0].str()}"
             ) from error
+        known = {(p.topic, p.partition): p.offset for p in starts if p.offset >= 0}
         for place in starts:
             if place.offset < 0:
                 place.offset = OFFSET_BEGINNING
         self._assigned.update(numbers)
-        self._rebalance.assigned(numbers)
+        self._rebalance.assigned(numbers, known)
         consumer.incremental_assign(starts)
 
     def _on_revoke(self, given: list[TopicPartition], *, lost: bool) -> None:

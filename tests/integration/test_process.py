@@ -83,6 +83,26 @@ def test_a_signal_ends_it_in_order(
     assert f"consumer stopped: {number.name}" in said
 
 
+def test_a_signal_ends_a_long_heal_before_its_next_step(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    consuming.model(tmp_path / "model")
+    consuming.send(settings, consuming.rows(1_000, seed=7, shift=2.2), range(1_000))
+    process = start(settings, tmp_path / "model", "--set", "heal.steps=100000000")
+    wait_for(lambda: _count(settings, "labelled") == 1_000)
+    at = time.monotonic()
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert time.monotonic() - at < 5
+    assert process.returncode == 0, said
+    found = consuming.actions(settings)
+    assert "heal-requested" in found
+    assert "heal-deployed" not in found
+    assert "heal-discarded" in found
+
+
 def test_a_restart_goes_on_where_it_stopped(
     broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
 ) -> None:
