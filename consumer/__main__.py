@@ -216,11 +216,14 @@ def broker() -> None:
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("demo"),
+    rate: Annotated[
+        int, typer.Option(help="Transactions a second; 100 is a batch a second.", min=1)
+    ] = 100,
 ) -> None:
     """The whole story on the embedded broker: train, drift, heal, a table and eight plots."""
     from consumer import demo as story
 
-    story.run(out)
+    story.run(out, rate)
 
 
 def _load(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> Settings:

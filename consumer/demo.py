@@ -23,12 +23,10 @@ from consumer.settings import Log, Settings, load
 from consumer.status import Status
 
 ROWS = 2_500
-# One batch a second: slow enough to watch, and 25 s in all.
-RATE = 100
 
 
-def run(out: Path) -> None:
-    """Train, stream, heal, judge, report; everything it makes lies under `out`."""
+def run(out: Path, rate: int) -> None:
+    """Train, stream `rate` transactions a second, heal, judge, report; all files under `out`."""
     console = Console()
     logs.configure(Log(level="error", format="auto"))
     out.mkdir(parents=True, exist_ok=True)
@@ -53,14 +51,14 @@ def run(out: Path) -> None:
             None, {"kafka.bootstrap_servers": address, "model": out / "model", "log.level": "error"}
         )
         console.rule("2  the stream drifts, the model heals")
-        _stream(settings)
+        _stream(settings, rate)
         console.rule("3  what it came to")
         _judge(settings, console, test, drifted)
         made = report(settings, out / "export", out / "model")
         console.print(f"{len(made.files)} files in {made.folder}, eight plots among them")
 
 
-def _stream(settings: Settings) -> None:
+def _stream(settings: Settings, rate: int) -> None:
     model = model_directory.load(_model(settings))
     view = LiveView()
     simulator: list[subprocess.Popen[str]] = []
@@ -69,7 +67,7 @@ def _stream(settings: Settings) -> None:
         view.update(status)
         if status.partitions and not simulator:
             # Not before we are assigned: the first batches are to be watched, not caught up with.
-            simulator.append(_start(settings))
+            simulator.append(_start(settings, rate))
         elif status.labelled == ROWS and status.state != "HEALING":
             loop.stop("the stream has ended")
         elif simulator and simulator[0].poll():
@@ -116,10 +114,10 @@ def _command(*arguments: object) -> list[str]:
     return [sys.executable, *words]
 
 
-def _start(settings: Settings) -> subprocess.Popen[str]:
+def _start(settings: Settings, rate: int) -> subprocess.Popen[str]:
     given = settings.input
     command = _command(
-        *("--rate", RATE, "--bootstrap-servers", settings.kafka.bootstrap_servers),
+        *("--rate", rate, "--bootstrap-servers", settings.kafka.bootstrap_servers),
         *("--transactions-topic", given.transactions.topic, "--labels-topic", given.labels.topic),
     )
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

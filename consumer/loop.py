@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
 
-from consumer import encode, restore
+from consumer import restore
 from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
 from consumer.errors import ThresholdError
-from consumer.events import Event
-from consumer.kafka import dead_letters, topics
+from consumer.kafka import topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.record import Record
 from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
 from consumer.order import Lane, Sequencer
-from consumer.outputs import Outputs
 from consumer.pipeline import Pipeline
-from consumer.registry import DEPLOYED, Place, version_record
+from consumer.publish import Publisher
 from consumer.settings import Settings
 from consumer.status import Status
 from consumer.threshold import read_command
@@ -70,8 +67,7 @@ class Loop:
             given.transactions, model.features, given.max_message_bytes
         )
         self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
-        self._dead: Counter[str] = Counter()
-        self._dead_since_commit: dict[tuple[str, int], tuple[Place, Counter[str]]] = {}
+        self._rows = 0  # scored since the last commit
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
 
@@ -87,7 +83,7 @@ class Loop:
     @property
     def status(self) -> Status:
         """Where things stand."""
-        return replace(self._pipeline.status(), dead_letters=self._dead.total())
+        return replace(self._pipeline.status(), dead_letters=self._publisher.dead_letters)
 
     def run(self) -> Status:
         """Consume until stopped, or with `until_end` until all is read and every heal has ended.
@@ -104,6 +100,9 @@ class Loop:
             self._pipeline, settings.order(until_end=self._until_end), self._wait
         )
         self._sink = Sink(settings)
+        self._publisher = Publisher(
+            settings, self._sink, self._model.features, self._model.manifest.model_version
+        )
         try:
             self._pipeline.start(deployed, _now_ms())
             self._source = Source(settings, self, until_end=self._until_end)
@@ -151,7 +150,7 @@ class Loop:
                 self._process(self._backlog.pop(0))
             # A heal may end while the stream is quiet; what it made counts from the next batch on.
             self._pipeline.healing.collect()
-            if self._sink.is_open and self._sink.open_for_s >= commit_s:
+            if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
             if self._source.finished and not self._waiting_rows():
                 self._pipeline.settle(self._wait)
@@ -187,16 +186,18 @@ class Loop:
                 lane.labels.at_end = True
         self._sequencer.run()
         self._source.pause(self._full())
-        self._publish(self._pipeline.out.take())
+        self._publish()
         if self._on_status is not None:
             self._on_status(self.status)
 
     def _full(self) -> Iterator[tuple[str, int]]:
-        for partition in self._sequencer.lanes:
-            for topic in (self._transactions, self._labels):
+        for partition, lane in self._sequencer.lanes.items():
+            for topic, queue in (
+                (self._transactions, lane.transactions),
+                (self._labels, lane.labels),
+            ):
                 paused = self._source.is_paused(topic, partition)
-                transactions, labels = self._sequencer.full(partition, paused=paused)
-                if transactions if topic == self._transactions else labels:
+                if self._sequencer.is_full(partition, queue, paused=paused):
                     yield topic, partition
 
     def _wait(self) -> None:
@@ -220,13 +221,13 @@ class Loop:
             self._pipeline.refuse(str(error), _now_ms())
         else:
             self._pipeline.apply(command, _now_ms())
-        self._publish(self._pipeline.out.take())
+        self._publish()
 
     # --- Out ---
 
-    def _publish(self, out: Outputs) -> None:
+    def _publish(self) -> None:
         """Add to the transaction what the stages decided, and the dead letters whose turn it is."""
-        settings, sink = self._settings, self._sink
+        out = self._pipeline.out.take()
         letters = [
             letter
             for lane in self._sequencer.lanes.values()
@@ -235,61 +236,18 @@ class Loop:
         ]
         if not (letters or out.any()):
             return
-        sink.begin()
-        model_version = self._model.manifest.model_version
-        for snapshot in out.snapshots:
-            manifest = [("manifest", encode.manifest(snapshot))]
-            sink.produce(settings.topic("registry"), snapshot.key, snapshot.value, headers=manifest)
-        for activation in out.activations:
-            sink.produce(settings.topic("registry"), activation.key, activation.value)
-        for version in out.deployed:
-            value = version_record(version, model_version)
-            sink.produce(settings.topic("registry"), DEPLOYED, value)
-        for scores in out.scores:
-            partition = scores.transactions.partition
-            for key, value in encode.scores(scores, self._transactions, model_version):
-                sink.produce(settings.topic("scores"), key, value, partition=partition)
-        for rows in out.labelled:
-            encoded = encode.labelled(rows, self._transactions, self._model.features)
-            for key, value in encoded:
-                sink.produce(settings.topic("labelled"), key, value, partition=rows.partition)
-        for command in out.commands:
-            sink.produce(settings.topic("commands"), command.command_id, command.value)
+        self._sink.begin()
         for letter in letters:
-            self._publish_dead(letter)
-        self._publish_events(out.events)
-        if sum(map(len, out.scores)) >= settings.commit.max_rows:
-            self._commit()
-
-    def _publish_dead(self, letter: DeadLetter) -> None:
-        record = letter.record
-        self._sink.produce(
-            self._settings.topic("dead-letters"),
-            record.key,
-            dead_letters.value(letter, self._settings.input.max_message_bytes),
-            partition=record.partition,
-            headers=dead_letters.headers(letter),
-        )
-        self._dead[letter.kind] += 1
-        place = (record.topic, record.partition)
-        _, counts = self._dead_since_commit.get(place, (None, Counter[str]()))
-        counts[letter.kind] += 1
-        at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
-        self._dead_since_commit[place] = (at, counts)
-
-    def _publish_events(self, events: list[Event]) -> None:
-        topic, key = self._settings.topic("events"), self._settings.application_id
-        for event in events:
-            self._sink.produce(topic, key, encode.event(event))
-            if event["event"]["kind"] != "metric":
-                log.info(event["message"], action=event["event"]["action"])
+            self._publisher.dead_letter(letter)
+        self._publisher.publish(out)
+        self._rows += sum(map(len, out.scores))
 
     def _commit(self) -> None:
         """Commit what is published, with the offsets of what was processed."""
-        for place, counts in self._dead_since_commit.values():
+        self._publish()
+        for place, counts in self._publisher.take_dead():
             self._pipeline.dead_letters(place, counts)
-        self._dead_since_commit = {}
-        self._publish(self._pipeline.out.take())
+        self._publish()
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
@@ -297,6 +255,7 @@ class Loop:
         # forgets offsets of other topics a week (offsets.retention.minutes) after their commit.
         self._sink.commit(self._source.offsets(positions), self._source.group())
         self._committed = positions
+        self._rows = 0
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():

@@ -14,7 +14,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -110,13 +110,14 @@ class Sequencer(Generic[R]):
             for partition in sorted(self.lanes):
                 self._arrived(partition)
 
-    def full(self, partition: int, *, paused: bool) -> tuple[bool, bool]:
-        """Should reading pause, of transactions and of labels? Once paused, until half is gone."""
-        most = QUEUE_ROWS // 2 if paused else QUEUE_ROWS
+    def is_full(self, partition: int, queue: Queue[Any, R], *, paused: bool) -> bool:
+        """Should reading into one of the lane's queues pause? Once paused, until half is gone."""
+        if len(queue) < (QUEUE_ROWS // 2 if paused else QUEUE_ROWS):
+            return False
         lane = self.lanes[partition]
         # A batch may hold more rows than a queue should: it must be let in to be completed.
-        complete = lane.ends_at is not None or self._cut(partition) is not None
-        return len(lane.transactions) >= most and complete, len(lane.labels) >= most
+        waits = queue is lane.transactions and lane.ends_at is None and self._cut(partition) is None
+        return not waits
 
     def _arrived(self, partition: int) -> None:
         lane = self.lanes[partition]

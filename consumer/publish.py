@@ -1,0 +1,90 @@
+"""From outputs to records: everything the stages decided, each on its topic."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import structlog
+
+from consumer import encode
+from consumer.events import Event
+from consumer.kafka import dead_letters
+from consumer.kafka.dead_letters import DeadLetter
+from consumer.kafka.sink import Sink
+from consumer.outputs import Outputs
+from consumer.registry import DEPLOYED, Place, version_record
+from consumer.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """Adds to the sink's transaction."""
+
+    def __init__(
+        self, settings: Settings, sink: Sink, features: Sequence[str], model_version: str
+    ) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._features = features
+        self._model_version = model_version
+        self._transactions = settings.input.transactions.topic
+        # Counted since `take_dead`, with the place of the last one.
+        self._dead: dict[tuple[str, int], tuple[Place, Counter[str]]] = {}
+        self.dead_letters = 0
+
+    def publish(self, out: Outputs) -> None:
+        """Everything in `out`."""
+        self._registry(out)
+        for scores in out.scores:
+            partition = scores.transactions.partition
+            for key, value in encode.scores(scores, self._transactions, self._model_version):
+                self._produce("scores", key, value, partition)
+        for rows in out.labelled:
+            for key, value in encode.labelled(rows, self._transactions, self._features):
+                self._produce("labelled", key, value, rows.partition)
+        for command in out.commands:
+            self._produce("commands", command.command_id, command.value)
+        self._events(out.events)
+
+    def dead_letter(self, letter: DeadLetter) -> None:
+        """A record that cannot be read, to the partition number it came from."""
+        record = letter.record
+        self._sink.produce(
+            self._settings.topic("dead-letters"),
+            record.key,
+            dead_letters.value(letter, self._settings.input.max_message_bytes),
+            partition=record.partition,
+            headers=dead_letters.headers(letter),
+        )
+        self.dead_letters += 1
+        source = (record.topic, record.partition)
+        _, counts = self._dead.get(source, (None, Counter[str]()))
+        counts[letter.kind] += 1
+        at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
+        self._dead[source] = (at, counts)
+
+    def take_dead(self) -> list[tuple[Place, Counter[str]]]:
+        """How many dead letters of each kind there were since the last call, by partition."""
+        taken, self._dead = list(self._dead.values()), {}
+        return taken
+
+    def _registry(self, out: Outputs) -> None:
+        topic = self._settings.topic("registry")
+        for snapshot in out.snapshots:
+            manifest = [("manifest", encode.manifest(snapshot))]
+            self._sink.produce(topic, snapshot.key, snapshot.value, headers=manifest)
+        for activation in out.activations:
+            self._sink.produce(topic, activation.key, activation.value)
+        for version in out.deployed:
+            self._sink.produce(topic, DEPLOYED, version_record(version, self._model_version))
+
+    def _events(self, events: list[Event]) -> None:
+        for event in events:
+            self._produce("events", self._settings.application_id, encode.event(event))
+            if event["event"]["kind"] != "metric":
+                log.info(event["message"], action=event["event"]["action"])
+
+    def _produce(self, name: str, key: str, value: bytes, partition: int = -1) -> None:
+        self._sink.produce(self._settings.topic(name), key, value, partition=partition)

@@ -1,0 +1,285 @@
+"""Bytes of messages to columns: what is read, what is refused, and that a refusal stays alone."""
+
+import json
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.decode import AHEAD_MS, EARLIEST_MS, LabelDecoder, TransactionDecoder
+from consumer.settings import LabelInput, TransactionInput
+
+NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
+GOOD = {"transaction_id": "a", "event_time": NOW_MS, "features": {"V14": -2.5, "V3": 1}}
+LABEL = {"transaction_id": "a", "labelled_at": NOW_MS, "is_fraud": 1, "source": "chargeback"}
+
+
+def transactions(*messages, max_bytes=1_000, **mapping):
+    """Decode messages (bytes as they are, else as JSON) at the offsets 10, 11, …"""
+    decode = TransactionDecoder(TransactionInput(**mapping), ["V3", "V14"], max_bytes)
+    return decode(2, _bytes(messages), range(10, 10 + len(messages)), NOW_MS)
+
+
+def labels(*messages, max_bytes=1_000, **mapping):
+    decode = LabelDecoder(LabelInput(**mapping), max_bytes)
+    return decode(2, _bytes(messages), range(10, 10 + len(messages)), NOW_MS)
+
+
+def _bytes(messages):
+    return [m if m is None or isinstance(m, bytes) else json.dumps(m).encode() for m in messages]
+
+
+def why(message, **mapping):
+    """Kind and reason for which a transaction is refused."""
+    rows, (refused,) = transactions(message, **mapping)
+    assert len(rows) == 0
+    return refused.kind, refused.reason
+
+
+def test_columns_come_in_the_models_order():
+    rows, refused = transactions(GOOD, GOOD | {"transaction_id": "b", "surprise": [1]})
+
+    assert refused == []
+    assert (rows.partition, rows.ids, rows.offset.tolist()) == (2, ["a", "b"], [10, 11])
+    assert rows.event_time.tolist() == [NOW_MS, NOW_MS]
+    assert rows.x.dtype == np.float32
+    assert rows.x.tolist() == [[1.0, -2.5], [1.0, -2.5]]
+
+
+def test_another_teams_shape_is_mapped_by_dotted_paths():
+    message = {
+        "payment": {"id": "p-1", "at": {"utc": 1_767_225_600.25}},
+        "model": {"input": {"V3": 3}},
+        "velocity": {"14": 4.5},
+    }
+
+    rows, refused = transactions(
+        message,
+        id_path="payment.id",
+        time_path="payment.at.utc",
+        time_format="epoch_s",
+        features_path="model.input",
+        feature_paths={"V14": "velocity.14"},
+    )
+
+    assert refused == []
+    assert (rows.ids, rows.event_time.tolist()) == (["p-1"], [NOW_MS + 250])
+    assert rows.x.tolist() == [[3.0, 4.5]]
+
+
+def test_features_may_lie_at_the_root():
+    rows, refused = transactions(GOOD | {"V3": 1, "V14": 2}, features_path="")
+
+    assert refused == []
+    assert rows.x.tolist() == [[1.0, 2.0]]
+
+
+@pytest.mark.parametrize(
+    ("time", "shift_ms"),
+    [
+        (NOW_MS, 0),
+        ("2026-01-01T00:00:00Z", 0),
+        ("2026-01-01T02:00:00+02:00", 0),
+        ("2025-12-31T19:00:00.125-05:00", 125),
+        ("2026-01-01T00:00:00.001", 1),  # without a zone: UTC, wherever we run
+    ],
+)
+def test_times_are_whole_milliseconds_or_iso_8601(time, shift_ms):
+    rows, _ = transactions(GOOD | {"event_time": time})
+
+    assert rows.event_time.tolist() == [NOW_MS + shift_ms]
+
+
+@given(st.integers(EARLIEST_MS, NOW_MS + AHEAD_MS))
+def test_an_iso_time_is_read_to_the_millisecond(time_ms):
+    seconds, rest = divmod(time_ms, 1000)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:03}Z"
+
+    rows, _ = transactions(GOOD | {"event_time": text}, time_format="iso8601")
+
+    assert rows.event_time.tolist() == [time_ms]
+
+
+@pytest.mark.parametrize(
+    ("time_format", "time"),
+    [
+        ("auto", 1_767_225_600_000.5),
+        ("auto", str(NOW_MS)),
+        ("auto", True),
+        ("auto", None),
+        ("epoch_ms", "2026-01-01T00:00:00Z"),
+        ("epoch_s", "1767225600"),
+        ("epoch_s", True),
+        ("iso8601", NOW_MS),
+        ("iso8601", "yesterday"),
+    ],
+)
+def test_a_time_of_another_format_is_refused(time_format, time):
+    kind, reason = why(GOOD | {"event_time": time}, time_format=time_format)
+
+    assert kind == "InvalidTime"
+    assert reason.startswith("event_time is ")
+
+
+def test_a_missing_time_is_refused():
+    message = {name: value for name, value in GOOD.items() if name != "event_time"}
+
+    assert why(message) == (
+        "InvalidTime",
+        "event_time is missing, neither epoch milliseconds nor ISO 8601",
+    )
+
+
+@pytest.mark.parametrize(
+    ("time", "reason"),
+    [
+        (EARLIEST_MS - 1, "before the year 2000"),
+        (NOW_MS // 1000, "before the year 2000"),  # seconds where milliseconds are meant
+        (NOW_MS + AHEAD_MS + 1, "over a day ahead"),
+    ],
+)
+def test_implausible_times_are_refused(time, reason):
+    assert why(GOOD | {"event_time": time}) == (
+        "ImplausibleTime",
+        f"event_time is {time} ms, {reason}",
+    )
+
+
+def test_the_ends_of_what_is_plausible_are_read():
+    rows, refused = transactions(
+        GOOD | {"event_time": EARLIEST_MS}, GOOD | {"event_time": NOW_MS + AHEAD_MS}
+    )
+
+    assert (len(rows), refused) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ("-2.5", "NotANumber"),
+        (True, "NotANumber"),
+        (None, "NotANumber"),
+        ([1], "NotANumber"),
+        (3.5e38, "NotFinite"),
+    ],
+)
+def test_a_feature_that_is_no_number_is_refused(value, kind):
+    found, reason = why(GOOD | {"features": {"V3": 1, "V14": value}})
+
+    assert found == kind
+    assert reason.startswith(f"features.V14 is {value!r}"[:40])
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e999"])
+def test_numbers_that_json_does_not_have_are_refused(number):
+    value = b'{"transaction_id":"a","event_time":1767225600000,"features":{"V3":1,"V14":%s}}'
+
+    assert transactions(value % b"1")[1] == []
+    assert why(value % number)[0] == "InvalidJson"
+
+
+@pytest.mark.parametrize(
+    ("features", "reason"),
+    [
+        ({"V3": 1}, "features.V14 is missing"),
+        ({}, "features.V3 is missing"),
+        ([1, 2], "features.V3 is missing"),
+        (None, "features.V3 is missing"),
+    ],
+)
+def test_a_missing_feature_is_named(features, reason):
+    assert why(GOOD | {"features": features}) == ("MissingFeature", reason)
+
+
+@pytest.mark.parametrize("identity", ["", 17, None])
+def test_an_id_is_a_text_that_is_not_empty(identity):
+    assert why(GOOD | {"transaction_id": identity})[0] == "MissingId"
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (None, "Tombstone"),
+        (b"", "InvalidJson"),
+        (b"{", "InvalidJson"),
+        (b"[1]", "InvalidJson"),
+        (b'"text"', "InvalidJson"),
+        (b"null", "InvalidJson"),
+        (b"\xff\xfe", "InvalidJson"),
+        (b"[" * 900, "InvalidJson"),
+    ],
+)
+def test_what_is_no_json_object_is_refused(value, kind):
+    assert why(value)[0] == kind
+    assert labels(value)[1][0].kind == kind
+
+
+def test_a_message_is_too_large_above_the_limit_and_not_at_it():
+    value = json.dumps(GOOD).encode()
+
+    assert transactions(value, max_bytes=len(value))[1] == []
+    (refused,) = transactions(value, max_bytes=len(value) - 1)[1]
+    assert refused.kind == "TooLarge"
+    assert refused.reason == f"{len(value)} bytes, the limit is {len(value) - 1}"
+
+
+@given(st.lists(st.sampled_from(["good", "tombstone", "text", "no feature", "no id"])))
+def test_a_refusal_takes_no_other_message_with_it(kinds):
+    messages = {
+        "good": GOOD,
+        "tombstone": None,
+        "text": b"text",
+        "no feature": GOOD | {"features": {}},
+        "no id": GOOD | {"transaction_id": ""},
+    }
+
+    rows, refused = transactions(*(messages[kind] for kind in kinds))
+
+    good = [index for index, kind in enumerate(kinds) if kind == "good"]
+    assert rows.offset.tolist() == [10 + index for index in good]
+    assert rows.x.shape == (len(good), 2)
+    assert [r.index for r in refused] == [i for i, kind in enumerate(kinds) if kind != "good"]
+
+
+@pytest.mark.parametrize(("value", "label"), [(0, 0), (1, 1), (False, 0), (True, 1)])
+def test_a_label_is_0_1_or_a_boolean(value, label):
+    rows, refused = labels(LABEL | {"is_fraud": value})
+
+    assert refused == []
+    assert (rows.is_fraud.dtype, rows.is_fraud.tolist()) == (np.int8, [label])
+
+
+@pytest.mark.parametrize("value", [2, -1, 1.0, "1", "true", None])
+def test_another_label_is_refused(value):
+    rows, (refused,) = labels(LABEL | {"is_fraud": value})
+
+    assert len(rows) == 0
+    assert refused.kind == "InvalidLabel"
+
+
+def test_labels_of_another_shape_are_mapped():
+    rows, refused = labels(
+        {"case": {"tx": "p-1", "fraud": True, "closed": "2026-01-01T00:00:00Z"}},
+        id_path="case.tx",
+        label_path="case.fraud",
+        time_path="case.closed",
+        source_path="case.by",
+    )
+
+    assert refused == []
+    assert (rows.ids, rows.labelled_at.tolist(), rows.source) == (["p-1"], [NOW_MS], [None])
+
+
+def test_the_source_may_be_absent_but_not_of_another_kind():
+    rows, refused = labels(LABEL, LABEL | {"source": None}, LABEL | {"source": 7})
+
+    assert rows.source == ["chargeback", None]
+    assert [(r.index, r.kind) for r in refused] == [(2, "InvalidSource")]
+
+
+def test_a_label_from_the_day_after_tomorrow_is_refused():
+    _, (refused,) = labels(LABEL | {"labelled_at": NOW_MS + AHEAD_MS + 1})
+
+    assert refused.kind == "ImplausibleTime"
