@@ -52,6 +52,7 @@ def run(out: Path, rate: int) -> None:
         )
         console.rule("2  the stream drifts, the model heals")
         _stream(settings, rate)
+        console.print()
         console.rule("3  what it came to")
         _judge(settings, console, test, drifted)
         made = report(settings, out / "export", out / "model")
@@ -95,11 +96,15 @@ def _judge(settings: Settings, console: Console, test: Path, drifted: Path) -> N
     stages = [
         Stage("clean, as trained", evaluate.judge(trained, clean, threshold)),
         Stage("drifted, frozen", evaluate.judge(frozen, moved, threshold)),
-        Stage(f"drifted, healed (v{snapshot.version})", evaluate.judge(healed, moved, threshold)),
+        Stage(f"drifted, healed v{snapshot.version}", evaluate.judge(healed, moved, threshold)),
         *evaluate.constants(moved),
     ]
     console.print(
-        evaluate.table(f"Stages, on {len(moved):,} rows each (the published set)", stages, cost)
+        evaluate.table(
+            f"Stages, on the published {len(moved):,} rows; FN ${settings.cost.missed_fraud:,.0f}",
+            stages,
+            cost,
+        )
     )
     console.print(evaluate.verdict(stages[2].counts, stages[1].counts, cost))
 

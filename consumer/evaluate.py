@@ -65,13 +65,15 @@ def last_deployed(settings: Settings, model: Model) -> Snapshot:
 
 
 def table(title: str, stages: Sequence[Stage], cost: Cost) -> Table:
-    """A stage table for the terminal; the last columns are the expected cost at each FP price."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1))
+    """A stage table for 80 columns; the last ones are the expected cost at each price of an FP."""
+    shown = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False
+    )
     shown.add_column("stage", no_wrap=True)
-    for heading in ("accuracy", "precision", "recall", "F1", "FP", "FN"):
+    for heading in ("acc.", "prec.", "recall", "F1", "FP", "FN"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for false_alarm in cost.false_alarm:
-        shown.add_column(f"at ${false_alarm:g}", justify="right", no_wrap=True)
+        shown.add_column(f"FP ${false_alarm:g}", justify="right", no_wrap=True)
     for line in stages:
         counts = line.counts
         rates = (counts.accuracy, counts.precision, counts.recall, counts.f1)
@@ -81,7 +83,7 @@ def table(title: str, stages: Sequence[Stage], cost: Cost) -> Table:
             f"{counts.fp:,.0f}",
             f"{counts.fn:,.0f}",
             *(
-                f"${metrics.expected_cost(counts, cost.missed_fraud, price) / 1000:,.1f}k"
+                f"${metrics.expected_cost(counts, cost.missed_fraud, price) / 1000:,.0f}k"
                 for price in cost.false_alarm
             ),
         )

@@ -27,6 +27,11 @@ from consumer.settings import Order
 # scoring overlap, and a few megabytes at 100 features.
 QUEUE_ROWS = 10_000
 
+# While a backlog of transactions is read, labels may run so far ahead of them by event time.
+# Without a limit the smaller topic would be read to its end first, and its labels would wait for
+# rows that come much later; a minute is more than clocks differ by.
+ALIGN_MS = 60_000
+
 C = TypeVar("C", Transactions, Labels)
 R = TypeVar("R")
 
@@ -42,7 +47,7 @@ class Queue(Generic[C, R]):
     rows: C | None = None
     # Effective times never go back: a record that is late by event time counts when it arrives.
     times: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
-    _clock: int = 0
+    clock: int = 0  # the latest effective time that was put
     _read: int = -1  # offset after the last record read
     _rejected: deque[tuple[int, R]] = field(default_factory=deque)
 
@@ -54,8 +59,8 @@ class Queue(Generic[C, R]):
         self._rejected.extend(rejected)
         self._read = read
         if len(rows):
-            times = np.maximum(np.maximum.accumulate(self.time_of(rows)), self._clock)
-            self._clock = int(times[-1])
+            times = np.maximum(np.maximum.accumulate(self.time_of(rows)), self.clock)
+            self.clock = int(times[-1])
             self.times = np.concatenate([self.times, times])
             self.rows = rows if self.rows is None else self.concatenate(self.rows, rows)
         self._advance()
@@ -127,8 +132,12 @@ class Sequencer(Generic[R]):
             self._pipeline.score(rows, self._idle)
             if count is not None:
                 self._pipeline.end_batch(partition)
-        if len(lane.labels):
-            self._pipeline.labels(lane.labels.take(len(lane.labels)), self._idle)
+        labels = len(lane.labels)
+        if not lane.transactions.at_end:
+            until = lane.transactions.clock + ALIGN_MS
+            labels = int(np.searchsorted(lane.labels.times, until, side="right"))
+        if labels:
+            self._pipeline.labels(lane.labels.take(labels), self._idle)
 
     def _step(self) -> bool:
         """One batch scored or ended, labels before it first; False where nothing may go on."""

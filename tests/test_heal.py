@@ -1,0 +1,148 @@
+"""One heal: its loss by hand, what it may change, and what it refuses."""
+
+from math import log
+
+import numpy as np
+import pytest
+import torch
+from torch import tensor
+
+from consumer.heal import CancelledError, DivergedError, Healer, heal_loss, positive_weight
+from consumer.model_directory import base_sha256
+from tests.streams import DRIFT, model, stream
+
+ROWS = stream(100, drift=DRIFT)
+X, LABEL = ROWS.transactions.x, ROWS.labels.is_fraud
+
+
+def healer(of, steps=5):
+    return Healer(of.module, of.rules, steps=steps, rate=0.003)
+
+
+def heal(of, by, x=X, label=LABEL, start=None):
+    return by.heal(start or of.base_adapter, x, label, 0.30)
+
+
+def same(first, second):
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_loss_by_hand():
+    p, label, rule = tensor([0.9, 0.2, 0.5]), tensor([1.0, 0, 1]), tensor([1.0, 1, 0])
+
+    real = -(2 * log(0.9) + log(0.8) + 2 * log(0.5)) / 3
+    consistency = -(log(0.9) + log(0.2) + log(0.5)) / 3
+    entropy = -sum(q * log(q) + (1 - q) * log(1 - q) for q in (0.9, 0.2, 0.5)) / 3
+
+    found = heal_loss(p, label, rule, weight=2.0).item()
+    assert found == pytest.approx(0.70 * real + 0.24 * consistency + 0.03 * entropy, rel=1e-5)
+    without = heal_loss(p, label, None, weight=2.0).item()
+    assert without == pytest.approx(0.70 * real + 0.03 * entropy, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("frauds", "rows", "weight"),
+    [(0, 20, 1.0), (1, 20, 1.0), (2, 20, 2.0), (4, 20, 3.0), (6, 20, 4.0), (20, 20, 4.0)],
+)
+def test_a_fraud_weighs_more_where_conflicts_turned_out_to_be_fraud(frauds, rows, weight):
+    label = torch.cat([torch.ones(frauds), torch.zeros(rows - frauds), torch.ones(7)])
+    conflict = torch.arange(rows + 7) < rows  # the frauds behind are none of its business
+
+    assert positive_weight(label, conflict) == pytest.approx(weight)
+
+
+def test_without_a_conflict_a_fraud_weighs_one():
+    assert positive_weight(torch.ones(3), torch.zeros(3, dtype=torch.bool)) == 1.0
+
+
+def test_a_heal_changes_every_adapter_parameter_and_nothing_else():
+    of = model()
+    before = {name: t.clone() for name, t in of.module.state_dict().items()}
+
+    healed = heal(of, healer(of))
+
+    assert sorted(healed.adapter) == sorted(of.base_adapter)
+    assert not any(torch.equal(healed.adapter[n], t) for n, t in of.base_adapter.items())
+    assert same(before, of.module.state_dict())  # it heals a copy
+    assert base_sha256(of.module) == of.manifest.base_sha256
+
+
+def test_the_copys_backbone_and_head_stay_as_well():
+    of = model()
+    by = healer(of)
+
+    heal(of, by)
+
+    assert base_sha256(by._module) == of.manifest.base_sha256
+
+
+def test_a_heal_lowers_its_loss_and_hands_out_the_candidates_scores():
+    of = model()
+
+    healed = heal(of, healer(of))
+
+    h = of.module.represent(torch.from_numpy(X))
+    assert healed.loss_after < healed.loss_before
+    assert healed.score == pytest.approx(of.module.decide(h, healed.adapter).numpy(), abs=1e-6)
+    p, y = of.module.decide(h), torch.from_numpy(LABEL.astype(np.float32))
+    rule = torch.from_numpy(X[:, 1] < -1.5)
+    weight = positive_weight(y, rule & (p < 0.30))
+    assert healed.positive_weight == weight > 1
+    assert healed.loss_before == pytest.approx(heal_loss(p, y, rule.float(), weight).item())
+
+
+def test_without_rules_the_consistency_term_is_off():
+    of = model(rules=())
+
+    healed = heal(of, healer(of))
+
+    p = of.module.decide(of.module.represent(torch.from_numpy(X)))
+    y = torch.from_numpy(LABEL.astype(np.float32))
+    assert healed.positive_weight == 1.0
+    assert healed.loss_before == pytest.approx(heal_loss(p, y, None, 1.0).item())
+
+
+def test_a_heal_starts_from_the_state_given():
+    of = model()
+    first = heal(of, healer(of))
+
+    second = heal(of, healer(of), start=first.adapter)
+
+    assert second.loss_before == pytest.approx(first.loss_after)
+
+
+def test_equal_heals_are_equal_to_the_last_bit():
+    of = model()
+
+    assert same(heal(of, healer(of)).adapter, heal(model(), healer(of)).adapter)
+
+
+def test_the_optimisers_moments_persist_over_heals():
+    of = model()
+    by = healer(of)
+
+    first, second = heal(of, by), heal(of, by)  # both from the same start
+
+    assert not same(first.adapter, second.adapter)
+
+
+def test_a_heal_that_diverges_is_refused_and_leaves_no_moments_behind():
+    of = model(rules=())
+    by = healer(of)
+
+    with pytest.raises(DivergedError, match="loss "):
+        heal(of, by, x=np.full_like(X, 3e38))
+
+    assert same(heal(of, by).adapter, heal(of, healer(of)).adapter)
+
+
+def test_it_may_be_told_to_end_before_any_step():
+    of = model()
+
+    for steps in (1, 7):
+        answers = iter([False] * steps)
+        healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, lambda: next(answers))
+        assert list(answers) == []  # asked once a step
+        answers = iter([False] * (steps - 1) + [True])
+        with pytest.raises(CancelledError):
+            healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, lambda: next(answers))
