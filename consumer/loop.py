@@ -15,7 +15,7 @@ import structlog
 
 from consumer import restore
 from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
-from consumer.errors import ThresholdError
+from consumer.errors import KafkaUnavailableError, ThresholdError
 from consumer.kafka import topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.record import Record
@@ -68,6 +68,7 @@ class Loop:
         )
         self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
         self._rows = 0  # scored since the last commit
+        self._aborted = False
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
 
@@ -110,6 +111,9 @@ class Loop:
                 self._consume()
                 self._pipeline.stop(self._why_stop or "done", _now_ms(), CLOSE_S)
                 self._commit()
+            except BaseException:
+                self._abort()
+                raise
             finally:
                 self._source.close()
         finally:
@@ -128,9 +132,21 @@ class Loop:
             lane.labels.position = starts.get((self._labels, partition), -1)
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
-        """Commit what was processed, unless they are another's already, and forget them."""
-        if not lost:
-            self._commit()
+        """Commit what was processed, and forget them.
+
+        Raises: KafkaUnavailableError where they are lost: another member may have begun to process
+        them from the committed offsets, so what we hold of them must never be seen.
+        """
+        if self._aborted:
+            return
+        if lost:
+            self._abort()
+            raise KafkaUnavailableError(
+                f"the group took partitions {', '.join(map(str, partitions))} of "
+                f"{self._transactions!r} from us: we were silent too long. Nothing uncommitted is "
+                "visible; start again to go on from the committed offsets"
+            )
+        self._commit()
         for partition in partitions:
             self._sequencer.lanes.pop(partition, None)
         self._pipeline.revoke(partitions, _now_ms())
@@ -256,6 +272,11 @@ class Loop:
         self._sink.commit(self._source.offsets(positions), self._source.group())
         self._committed = positions
         self._rows = 0
+
+    def _abort(self) -> None:
+        """After an error: nothing of the open transaction may be seen, no offset moves any more."""
+        self._aborted = True
+        self._sink.close()
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():

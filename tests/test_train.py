@@ -23,7 +23,7 @@ def _one_thread():
 def labelled(rows, seed=5, flipped=0.0):
     """Clean rows; a share of the labels is flipped."""
     made = stream(rows, seed=seed)
-    flip = np.random.default_rng(seed).random(rows) < flipped
+    flip = np.random.default_rng([1, seed]).random(rows) < flipped
     label = np.where(flip, 1 - made.labels.is_fraud, made.labels.is_fraud)
     return Rows(tuple(FEATURES), made.transactions.x, label.astype(np.float32))
 
@@ -90,12 +90,12 @@ def test_a_seed_decides_every_weight(recipe):
 
 
 def overconfident():
-    """A trained model whose logits are three times too large, and rows it never saw."""
+    """A trained model whose logits are half as large again as they should be."""
     module, _ = train.train_paper(labelled(500), 42, quiet)
-    with torch.no_grad():
-        module.head.weight.mul_(3)
-        module.head.bias.mul_(3)
-    return module.requires_grad_(False)
+    module.requires_grad_(False)
+    module.head.weight.mul_(1.5)
+    module.head.bias.mul_(1.5)
+    return module
 
 
 def log_loss(module, rows):
@@ -109,8 +109,8 @@ def test_calibration_takes_back_too_much_confidence():
     done = train._calibrate(module, torch.from_numpy(fit.x), torch.from_numpy(fit.label))
 
     assert done
-    assert 0 < module.calibrate.slope < 0.5
-    assert log_loss(module, fresh) < 0.8 * log_loss(before, fresh)
+    assert 0.5 < module.calibrate.slope < 0.8
+    assert log_loss(module, fresh) < 0.95 * log_loss(before, fresh)
     ranked = [train.figures(m, fresh)["average_precision"] for m in (module, before)]
     assert ranked[0] == pytest.approx(ranked[1], abs=1e-3)  # the order of rows stays
 

@@ -126,7 +126,7 @@ class Sink:
                 return
 
     def _aborted(self, error: KafkaException) -> Exception:
-        found: KafkaError = error.args[0]
+        found = self._reason(error.args[0])
         if found.code() in _FENCED:
             self._begun_at = None
             return FencedError(
@@ -138,3 +138,12 @@ class Sink:
             f"the transaction was aborted: {found.str()}. Nothing of it is visible; "
             "start again to go on from the committed offsets"
         )
+
+    def _reason(self, found: KafkaError) -> KafkaError:
+        """Behind "fatal error" stands the one that made it so: the next transaction call tells."""
+        if found.code() == KafkaError._FATAL:
+            try:
+                self._producer.commit_transaction(1)
+            except KafkaException as error:
+                return error.args[0]  # type: ignore[no-any-return]
+        return found

@@ -14,6 +14,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer.errors import KafkaUnavailableError
 from consumer.loop import Loop
+from consumer.pipeline import Pipeline
 from consumer.settings import Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
@@ -122,6 +123,37 @@ def test_a_restart_goes_on_where_it_stopped(
     keys = [record.key for record in consuming.records(settings, "registry")]
     snapshots = [key for key in keys if key and key.startswith(b"snapshot/")]
     assert len(snapshots) == len(set(snapshots))
+
+
+def test_after_an_error_nothing_half_done_is_seen_and_nothing_is_lost(
+    broker: Broker,
+    names: Names,
+    create_topics: CreateTopics,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names, commit__max_rows=300)
+    model = consuming.model(tmp_path / "model")
+    consuming.send(settings, consuming.rows(1_000, seed=12, shift=2.2), range(1_000))
+    end_batch, ended = Pipeline.end_batch, []
+
+    def fails_in_batch_8(self, partition):  # type: ignore[no-untyped-def]
+        ended.append(partition)
+        if len(ended) == 8:
+            raise RuntimeError("as if by a defect")
+        end_batch(self, partition)
+
+    monkeypatch.setattr(Pipeline, "end_batch", fails_in_batch_8)
+    with pytest.raises(RuntimeError, match="as if by a defect"):
+        consuming.consume(settings, model)
+    assert len(ended) == 8
+    assert max(committed(settings)) <= len(consuming.records(settings, "scores"))
+    monkeypatch.undo()
+    consuming.consume(settings, model)
+    for topic in ("scores", "labelled"):
+        offsets = [message["offset"] for message in consuming.messages(settings, topic)]
+        assert sorted(offsets) == list(range(1_000))
 
 
 def test_sighup_applies_edited_thresholds(

@@ -1,0 +1,352 @@
+"""In which order records count, and that by event time it does not depend on how they come."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consumer.batch import BatchCutter
+from consumer.columns import Labels, Transactions
+from consumer.order import ALIGN_MS, QUEUE_ROWS, Lane, Sequencer
+from tests.streams import BATCH, DRIFT, STEP_MS, idle, running, stream
+
+
+class Told:
+    """Stands where the pipeline does and writes down what it is told, a row an entry."""
+
+    def __init__(self, rows):
+        self.log = []
+        self._rows = rows
+        self._cutters = {}
+
+    def _cutter(self, partition):
+        return self._cutters.setdefault(partition, BatchCutter(self._rows, 0))
+
+    def rows_to_batch_end(self, partition, event_time):
+        return self._cutter(partition).cut(event_time)
+
+    def score(self, rows, idle):
+        self._cutter(rows.partition).take(rows.event_time)
+        self.log += rows.ids
+
+    def labels(self, labels, idle):
+        self.log += [f"label {name}" for name in labels.ids]
+
+    def end_batch(self, partition):
+        self._cutter(partition).end()
+        self.log.append(f"end {partition}")
+
+
+class Topics:
+    """Feeds a sequencer as a source would; ids are partition and time."""
+
+    def __init__(self, *partitions, rows=2, order="event_time"):
+        self.told = Told(rows)
+        self.sequencer = Sequencer(self.told, order, idle)
+        self.sequencer.lanes = {partition: Lane() for partition in partitions}
+        self._next = {}
+
+    def transactions(self, partition, *times, end=False):
+        at, offset = self._take(("t", partition), times)
+        rows = Transactions(
+            partition, _ids(partition, times), at, np.zeros((len(at), 1), np.float32), offset
+        )
+        self._put(self.sequencer.lanes[partition].transactions, rows, end)
+
+    def labels(self, partition, *times, end=False):
+        at, offset = self._take(("l", partition), times)
+        rows = Labels(
+            partition, _ids(partition, times), at, at.astype(np.int8), [None] * len(at), offset
+        )
+        self._put(self.sequencer.lanes[partition].labels, rows, end)
+
+    def run(self):
+        """What was told since the last time."""
+        self.told.log = []
+        self.sequencer.run()
+        return self.told.log
+
+    def _take(self, key, times):
+        first = self._next.get(key, 0)
+        self._next[key] = first + len(times)
+        return np.array(times, np.int64), np.arange(first, first + len(times))
+
+    def _put(self, queue, rows, end):
+        queue.at_end = False
+        if len(rows):
+            queue.put(rows, [], int(rows.offset[-1]) + 1)
+        queue.at_end = end
+
+
+def _ids(partition, times):
+    return [f"{partition}@{time}" for time in times]
+
+
+def test_by_event_time_the_earliest_of_two_partitions_goes_first():
+    topics = Topics(0, 1)
+    topics.transactions(0, 10, 20, 30, 40, end=True)
+    topics.transactions(1, 5, 25, 26, 45, end=True)
+    topics.labels(0, end=True)
+    topics.labels(1, end=True)
+
+    # A batch of two is scored at its first record's time and ends at its last one's.
+    assert topics.run() == [
+        *("1@5", "1@25", "0@10", "0@20", "end 0", "end 1"),
+        *("1@26", "1@45", "0@30", "0@40", "end 0", "end 1"),
+    ]
+
+
+def test_labels_go_between_and_at_a_tie_after_the_transaction():
+    topics = Topics(0)
+    topics.transactions(0, 10, 20, 30, 40, end=True)
+    topics.labels(0, 9, 10, 15, 20, 30, 99, end=True)
+
+    assert topics.run() == [
+        *("label 0@9", "0@10", "0@20", "label 0@10", "label 0@15", "end 0"),
+        *("label 0@20", "0@30", "0@40", "label 0@30", "end 0", "label 0@99"),
+    ]
+
+
+def test_at_a_tie_the_lower_partition_goes_first():
+    topics = Topics(0, 1)
+    for partition in (1, 0):
+        topics.transactions(partition, 10, 10, end=True)
+        topics.labels(partition, 5, 5, 11, end=True)
+
+    assert topics.run() == [
+        *("label 0@5", "label 0@5", "label 1@5", "label 1@5"),
+        *("0@10", "0@10", "end 0", "1@10", "1@10", "end 1", "label 0@11", "label 1@11"),
+    ]
+
+
+def test_labels_of_two_partitions_go_by_their_times():
+    topics = Topics(0, 1)
+    for partition in (0, 1):
+        topics.transactions(partition, end=True)
+    topics.labels(0, 1, 4, 5, 9, end=True)
+    topics.labels(1, 2, 3, 5, 10, end=True)
+
+    times = [entry.removeprefix("label ") for entry in topics.run()]
+
+    assert times == ["0@1", "1@2", "1@3", "0@4", "0@5", "1@5", "0@9", "1@10"]
+
+
+@pytest.mark.parametrize("topic", ["transactions", "labels"])
+def test_a_lane_that_is_not_at_its_end_holds_the_others_back(topic):
+    topics = Topics(0, 1)
+    topics.transactions(0, 10, 20, end=True)
+    topics.labels(0, end=True)
+    other = {"transactions": topics.labels, "labels": topics.transactions}[topic]
+    other(1, end=True)
+
+    assert topics.run() == []
+    getattr(topics, topic)(1, end=True)
+    assert topics.run() == ["0@10", "0@20", "end 0"]
+
+
+def test_what_is_surely_earlier_need_not_wait():
+    topics = Topics(0, 1)
+    topics.transactions(0, 10, 20, 30, 40)
+    topics.transactions(1, 12, 32)
+    topics.labels(0, 25)
+    topics.labels(1, 29)
+
+    # Partition 0 may have labels between 25 and its next batch at 30: there it stops.
+    assert topics.run() == ["0@10", "0@20", "1@12", "1@32", "end 0", "label 0@25"]
+    topics.labels(0, end=True)
+    assert topics.run() == ["label 1@29"]
+    topics.labels(1, end=True)
+    assert topics.run() == ["0@30", "0@40", "end 1"]  # before 40 partition 1 may begin a batch
+
+
+def test_an_incomplete_batch_waits_for_the_end():
+    topics = Topics(0, rows=3)
+    topics.labels(0, end=True)
+    topics.transactions(0, 10, 20)
+    assert topics.run() == []
+
+    topics.transactions(0, end=True)
+    assert topics.run() == ["0@10", "0@20"]
+
+
+def test_a_late_record_counts_when_it_arrives():
+    topics = Topics(0, 1)
+    topics.transactions(0, 100, 7, end=True)  # 7 counts at 100
+    topics.transactions(1, 50, 60, end=True)
+    topics.labels(0, end=True)
+    topics.labels(1, 99, 3, end=True)
+
+    assert topics.run() == [
+        *("1@50", "1@60", "end 1", "label 1@99", "label 1@3", "0@100", "0@7", "end 0")
+    ]
+
+
+def test_as_they_arrive_nothing_waits_and_transactions_go_before_labels():
+    topics = Topics(0, 1, order="arrival")
+    topics.labels(1, 1)
+    topics.transactions(1, 99, 98, 97)
+    topics.transactions(0, 50)
+    assert topics.run() == ["0@50", "1@99", "1@98", "end 1", "1@97", "label 1@1"]
+
+    topics.labels(0, 2)
+    topics.transactions(0, 40)
+    assert topics.run() == ["0@40", "end 0", "label 0@2"]
+
+
+def test_labels_do_not_run_ahead_of_a_backlog_of_transactions():
+    topics = Topics(0, order="arrival")
+    topics.labels(0, 100, 100 + ALIGN_MS, 101 + ALIGN_MS, end=True)
+    topics.transactions(0, 100)
+    assert topics.run() == ["0@100", "label 0@100", f"label 0@{100 + ALIGN_MS}"]
+    assert topics.run() == []
+
+    topics.transactions(0, end=True)  # there is no backlog
+    assert topics.run() == [f"label 0@{101 + ALIGN_MS}"]
+
+
+def test_a_rejected_record_is_released_when_the_position_passes_it():
+    queue = Lane().transactions
+    assert (queue.position, queue.released()) == (-1, [])
+
+    times = np.array([5, 6], np.int64)
+    rows = Transactions(0, ["a", "b"], times, np.zeros((2, 1), np.float32), np.array([11, 14]))
+    queue.put(rows, [(10, "x"), (12, "y"), (13, "z"), (16, "last")], read=17)
+
+    assert (queue.position, queue.released()) == (11, ["x"])
+    queue.take(1)
+    assert (queue.position, queue.released()) == (14, ["y", "z"])
+    queue.take(1)
+    assert (queue.position, queue.released()) == (17, ["last"])
+    assert queue.released() == []
+
+
+def test_rejected_records_alone_move_the_position():
+    queue = Lane().labels
+    none = Labels(0, [], *(np.empty(0, kind) for kind in (np.int64, np.int8)), [], np.empty(0))
+
+    queue.put(none, [(4, "x")], read=5)
+
+    assert (queue.position, queue.released()) == (5, ["x"])
+
+
+def full(topics, queue, paused):
+    return topics.sequencer.is_full(0, queue, paused=paused)
+
+
+@pytest.mark.parametrize("topic", ["transactions", "labels"])
+def test_reading_pauses_at_the_limit_and_goes_on_at_half_of_it(topic):
+    topics = Topics(0)
+    queue = getattr(topics.sequencer.lanes[0], topic)
+    getattr(topics, topic)(0, *range(QUEUE_ROWS - 1))
+    assert not full(topics, queue, paused=False)
+
+    getattr(topics, topic)(0, QUEUE_ROWS)
+    assert full(topics, queue, paused=False)
+    queue.take(QUEUE_ROWS // 2)
+    assert full(topics, queue, paused=True)
+    assert not full(topics, queue, paused=False)
+    queue.take(1)
+    assert not full(topics, queue, paused=True)
+
+
+def test_a_batch_larger_than_the_limit_is_read_to_its_end():
+    topics = Topics(0, rows=2 * QUEUE_ROWS)
+    queue = topics.sequencer.lanes[0].transactions
+    topics.transactions(0, *range(2 * QUEUE_ROWS - 1))
+
+    assert not full(topics, queue, paused=True)
+    topics.transactions(0, 2 * QUEUE_ROWS)
+    assert full(topics, queue, paused=True)
+
+
+# --- The whole pipeline, healing inline, over two partitions whose data drift ---
+
+ROWS = 7 * BATCH + 3
+LATE_MS = 2 * BATCH * STEP_MS
+
+
+def four_topics():
+    """Transactions and labels of two partitions; the labels late, some out of order or tied."""
+    made = []
+    for partition in (0, 1):
+        drifted = stream(ROWS, drift=DRIFT, partition=partition)
+        random = np.random.default_rng(partition)
+        late = LATE_MS + STEP_MS * random.integers(-9, 10, ROWS)
+        given = drifted.labels
+        labels = Labels(
+            partition,
+            given.ids,
+            given.labelled_at + late,
+            given.is_fraud,
+            given.source,
+            given.offset,
+        )
+        known = np.flatnonzero(random.random(ROWS) < 0.7)
+        made.append((partition, "transactions", drifted.transactions))
+        made.append((partition, "labels", labels.rows(0, int(known[-1]))))
+    return made
+
+
+def outcome(chunks):
+    """Everything that comes of it, where `chunks` are (topic, rows) in the order of reading."""
+    with running({"heal.mode": "inline", "watch.conflicts": 99}, partitions=(0, 1)) as pipeline:
+        sequencer = Sequencer(pipeline, "event_time", idle)
+        sequencer.lanes = {0: Lane(), 1: Lane()}
+        read = [0] * 4
+        given = four_topics()
+        left = [(topic, ROWS) for topic in (2, 0, 3, 1)]  # whatever the chunks leave
+        for topic, count in [*chunks, *left]:
+            partition, name, rows = given[topic]
+            start, stop = read[topic], min(read[topic] + count, len(rows))
+            if start < stop:
+                queue = getattr(sequencer.lanes[partition], name)
+                queue.put(rows.rows(start, stop), [], stop)
+                queue.at_end = stop == len(rows)
+                read[topic] = stop
+            sequencer.run()
+        return flat(pipeline.out.take())
+
+
+def flat(out):
+    """Rows instead of chunks; floats to the last bit."""
+    scores = [
+        row
+        for s in out.scores
+        for row in zip(
+            s.transactions.ids,
+            s.score.tolist(),
+            s.shadow.tolist(),
+            [s.adapter_version] * len(s),
+            [s.state] * len(s),
+            strict=True,
+        )
+    ]
+    labelled = [
+        row
+        for r in out.labelled
+        for row in zip(r.ids, r.score.tolist(), r.adapter_version.tolist(), strict=True)
+    ]
+    snapshots = [(s.key, s.value, dict(s.manifest)) for s in out.snapshots]
+    activations = [(a.key, a.value) for a in out.activations]
+    return scores, labelled, snapshots, activations, out.deployed, out.events
+
+
+@pytest.fixture(scope="module")
+def at_once():
+    return outcome([])
+
+
+def test_the_stream_of_this_property_heals(at_once):
+    scores, labelled, snapshots, activations, _, _ = at_once
+
+    assert len(scores) == 2 * ROWS
+    assert 1.5 * ROWS < len(labelled) < 2 * ROWS
+    assert len(snapshots) >= 9
+    assert len({version for *_, version, _ in scores}) >= 4
+    assert len(activations) >= 6
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 60)), max_size=40))
+def test_by_event_time_any_chunks_give_the_same_outputs(at_once, chunks):
+    assert outcome(chunks) == at_once
