@@ -20,6 +20,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # it would take [kafka.bootstrap_servers] for a style
 )
 log = structlog.get_logger()
 
@@ -109,9 +110,11 @@ def run(
         str | None, typer.Option(help="Unique to a process, stable. [instance_id]")
     ] = None,
     transactions_topic: Annotated[
-        str | None, typer.Option(help="[input.transactions.topic]")
+        str | None, typer.Option(help="Input; keyed by transaction id. [input.transactions.topic]")
     ] = None,
-    labels_topic: Annotated[str | None, typer.Option(help="[input.labels.topic]")] = None,
+    labels_topic: Annotated[
+        str | None, typer.Option(help="Input; as many partitions. [input.labels.topic]")
+    ] = None,
     until_end: Annotated[
         bool,
         typer.Option(
@@ -198,8 +201,8 @@ def show_settings(
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
-    """Show every setting: what it does, its default, and what is in force."""
-    settings_page.show(_load(settings, set_, {}))
+    """Show every setting, what it does and what is in force, as a TOML file."""
+    typer.echo(settings_page.page(_load(settings, set_, {})))
 
 
 @app.command()

@@ -1,34 +1,49 @@
-"""Every setting on one page: name, what is in force, and what it does."""
+"""Every setting as a TOML file that says what each does: to read, or to begin one's own from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Any
 
+import tomli_w
 from pydantic import BaseModel
-from rich.console import Console
-from rich.table import Table
 
 from consumer.settings import Settings, masked
 
-
-def show(settings: Settings) -> None:
-    """Print the page."""
-    table = Table(title="Settings: TOML file < environment REFLEXIVE__SECTION__KEY < flags")
-    for heading in ("setting", "in force", "default", "what it does"):
-        table.add_column(heading, overflow="fold")
-    for name, value, default, description in _rows(type(settings), masked(settings)):
-        table.add_row(name, str(value), str(default), description)
-    Console().print(table)
+_WIDTH = 88
 
 
-def _rows(
-    section: type[BaseModel], values: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any, str]]:
-    for key, info in section.model_fields.items():
-        kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from _rows(kind, values[key], f"{prefix}{key}.")
-        else:
-            default = info.get_default(call_default_factory=True)
-            yield f"{prefix}{key}", values[key], default, info.description or ""
+def page(settings: Settings) -> str:
+    """The settings in force, each with its description and, where it differs, its default."""
+    head = [
+        "# TOML file < environment REFLEXIVE__SECTION__KEY < flags (--set section.key=value)",
+        "",
+    ]
+    return "\n".join([*head, *_section(type(settings), masked(settings), "")])
+
+
+def _section(kind: type[BaseModel], values: dict[str, Any], name: str) -> Iterator[str]:
+    subsections = []
+    for key, info in kind.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            subsections.append((inner, values[key], f"{name}.{key}" if name else key))
+            continue
+        default = info.get_default(call_default_factory=True)
+        default = list(default) if isinstance(default, tuple) else default
+        note = "" if values[key] == default else f" Default: {default}."
+        yield from (f"# {line}" for line in wrap(f"{info.description}{note}", _WIDTH))
+        # TOML has no null: a setting that is not given stands there as a comment.
+        yield f"# {key} =" if values[key] is None else f"{key} = {_value(values[key])}"
+        yield ""
+    for inner, inside, path in subsections:
+        yield f"[{path}]"
+        yield from _section(inner, inside, path)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):  # inline: a [table] would end the section it stands in
+        inside = (tomli_w.dumps({name: inner}).strip() for name, inner in value.items())
+        return f"{{ {', '.join(inside)} }}" if value else "{}"
+    return tomli_w.dumps({"_": value}).removeprefix("_ = ").strip()

@@ -48,12 +48,13 @@ class Stream:
 
 
 def stream(
-    rows: int, *, drift: float = 0.0, seed: int = 7, partition: int = 0, start: int = 0
+    rows: int, *, drift: float = 0.0, seed: int = 9, partition: int = 0, start: int = 0
 ) -> Stream:
     """15% fraud with V14 ~ N(-2.5, .8), the rest N(-drift, 1); offsets count from `start`."""
-    random = np.random.default_rng([seed, partition, start])
-    fraud = random.random(rows) < 0.15
-    x = random.standard_normal((rows, len(FEATURES))).astype(np.float32)
+    # Row by row, so that a longer stream begins with the shorter one.
+    drawn = np.random.default_rng([seed, partition, start]).standard_normal((rows, 4))
+    fraud = drawn[:, 0] < -1.0364  # the 15th percentile
+    x = drawn[:, 1:].astype(np.float32)
     x[:, V14] = np.where(fraud, 0.8 * x[:, V14] - 2.5, x[:, V14] - drift)
     offset = np.arange(start, start + rows, dtype=np.int64)
     ids = [f"{partition}-{number}" for number in offset.tolist()]
@@ -125,6 +126,11 @@ def score(pipeline: Pipeline, batch: Stream) -> None:
     """One whole monitor batch."""
     pipeline.score(batch.transactions, idle)
     pipeline.end_batch(batch.transactions.partition)
+
+
+def labels_of(pipeline: Pipeline, batch: Stream) -> None:
+    """The labels of a batch, all at once."""
+    pipeline.labels(batch.labels, idle)
 
 
 def actions(out: Outputs) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer.settings import load
 from tests.integration import consuming
 
 
@@ -63,3 +64,20 @@ def test_secrets_are_masked_in_the_first_line(tmp_path: Path) -> None:
     )
     assert not any("hunter2" in line for line in lines)
     assert any("sasl.password" in line and "***" in line for line in lines)
+
+
+def test_the_settings_page_is_a_settings_file_that_changes_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "consumer", "settings", "--set", "watch.fidi_z=3"),
+            *("--set", "kafka.properties.ssl.ca.location=/ca.pem"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    file = tmp_path / "reflexive.toml"
+    file.write_text(ended.stdout)
+    given = {"watch.fidi_z": 3, "kafka.properties.ssl.ca.location": "/ca.pem"}
+    assert load(file) == load(None, given)
+    assert "Default: 1.0." in ended.stdout

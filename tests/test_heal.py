@@ -9,10 +9,11 @@ from torch import tensor
 
 from consumer.heal import CancelledError, DivergedError, Healer, heal_loss, positive_weight
 from consumer.model_directory import base_sha256
-from tests.streams import DRIFT, model, stream
+from tests.streams import DRIFT, V14, model, stream
 
 ROWS = stream(100, drift=DRIFT)
 X, LABEL = ROWS.transactions.x, ROWS.labels.is_fraud
+Y, RULE = torch.from_numpy(LABEL.astype(np.float32)), torch.from_numpy(X[:, V14] < -1.5)
 
 
 def healer(of, steps=5):
@@ -21,6 +22,11 @@ def healer(of, steps=5):
 
 def heal(of, by, x=X, label=LABEL, start=None):
     return by.heal(start or of.base_adapter, x, label, 0.30)
+
+
+def loss(of, adapter, weight):
+    p = of.module.decide(of.module.represent(torch.from_numpy(X)), adapter)
+    return heal_loss(p, Y, RULE.float(), weight).item()
 
 
 def same(first, second):
@@ -84,11 +90,10 @@ def test_a_heal_lowers_its_loss_and_hands_out_the_candidates_scores():
     h = of.module.represent(torch.from_numpy(X))
     assert healed.loss_after < healed.loss_before
     assert healed.score == pytest.approx(of.module.decide(h, healed.adapter).numpy(), abs=1e-6)
-    p, y = of.module.decide(h), torch.from_numpy(LABEL.astype(np.float32))
-    rule = torch.from_numpy(X[:, 1] < -1.5)
-    weight = positive_weight(y, rule & (p < 0.30))
-    assert healed.positive_weight == weight > 1
-    assert healed.loss_before == pytest.approx(heal_loss(p, y, rule.float(), weight).item())
+    conflict = RULE & (of.module.decide(h) < 0.30)
+    assert healed.positive_weight == positive_weight(Y, conflict) > 1
+    assert healed.loss_before == pytest.approx(loss(of, None, healed.positive_weight))
+    assert healed.loss_after == pytest.approx(loss(of, healed.adapter, healed.positive_weight))
 
 
 def test_without_rules_the_consistency_term_is_off():
@@ -97,9 +102,8 @@ def test_without_rules_the_consistency_term_is_off():
     healed = heal(of, healer(of))
 
     p = of.module.decide(of.module.represent(torch.from_numpy(X)))
-    y = torch.from_numpy(LABEL.astype(np.float32))
     assert healed.positive_weight == 1.0
-    assert healed.loss_before == pytest.approx(heal_loss(p, y, None, 1.0).item())
+    assert healed.loss_before == pytest.approx(heal_loss(p, Y, None, 1.0).item())
 
 
 def test_a_heal_starts_from_the_state_given():
@@ -108,7 +112,8 @@ def test_a_heal_starts_from_the_state_given():
 
     second = heal(of, healer(of), start=first.adapter)
 
-    assert second.loss_before == pytest.approx(first.loss_after)
+    assert second.loss_before == pytest.approx(loss(of, first.adapter, second.positive_weight))
+    assert second.loss_before != pytest.approx(first.loss_before)
 
 
 def test_equal_heals_are_equal_to_the_last_bit():

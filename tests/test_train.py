@@ -56,17 +56,17 @@ def test_training_stops_ten_epochs_after_the_best_and_keeps_that():
 
 
 def test_the_newest_fifth_is_held_out():
-    rows = labelled(600)
+    rows = labelled(1000)
     changed = Rows(rows.features, rows.x.copy(), rows.label)
-    changed.x[481::2] += 0.5  # rows that neither train nor stop: they calibrate and judge
+    changed.x[801::2] += 0.5  # rows that neither train nor stop: they calibrate and judge
 
     (one, how), (other, how_other) = (train.train(r, 42, quiet) for r in (rows, changed))
 
-    assert one.standardise.mean.numpy() == pytest.approx(rows.x[:480].mean(axis=0))
+    assert one.standardise.mean.numpy() == pytest.approx(rows.x[:800].mean(axis=0), abs=1e-6)
     assert states.to_bytes(one.backbone.state_dict()) == states.to_bytes(other.backbone.state_dict())
     assert one.calibrate.slope != other.calibrate.slope
     assert how["holdout"] != how_other["holdout"]
-    assert how["holdout"]["rows"] == 60
+    assert how["holdout"]["rows"] == 100
 
 
 def test_a_trained_model_is_good_on_rows_it_never_saw():
@@ -89,12 +89,12 @@ def test_a_seed_decides_every_weight(recipe):
     assert weights(one) == weights(same) != weights(other)
 
 
-def overconfident():
-    """A trained model whose logits are half as large again as they should be."""
+def overconfident(times=1.25):
+    """A trained model whose logits are so many times too large."""
     module, _ = train.train_paper(labelled(500), 42, quiet)
     module.requires_grad_(False)
-    module.head.weight.mul_(1.5)
-    module.head.bias.mul_(1.5)
+    module.head.weight.mul_(times)
+    module.head.bias.mul_(times)
     return module
 
 
@@ -109,8 +109,8 @@ def test_calibration_takes_back_too_much_confidence():
     done = train._calibrate(module, torch.from_numpy(fit.x), torch.from_numpy(fit.label))
 
     assert done
-    assert 0.5 < module.calibrate.slope < 0.8
-    assert log_loss(module, fresh) < 0.95 * log_loss(before, fresh)
+    assert 0.5 < module.calibrate.slope < 0.9
+    assert log_loss(module, fresh) < 0.99 * log_loss(before, fresh)
     ranked = [train.figures(m, fresh)["average_precision"] for m in (module, before)]
     assert ranked[0] == pytest.approx(ranked[1], abs=1e-3)  # the order of rows stays
 
