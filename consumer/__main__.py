@@ -196,6 +196,40 @@ def report(
     typer.echo(str(made))
 
 
+@app.command()
+def audit(
+    model: Annotated[Path | None, typer.Option(help="Model directory. [model]")] = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Event time, ISO 8601, inclusive.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Event time, ISO 8601, exclusive.")] = None,
+    id_: Annotated[str | None, typer.Option("--id", help="One transaction's id.")] = None,
+    bootstrap_servers: BootstrapServers = None,
+    application_id: ApplicationId = None,
+    transactions_topic: Annotated[
+        str | None, typer.Option(help="Input of the scores. [input.transactions.topic]")
+    ] = None,
+    settings: SettingsFile = None,
+    set_: Set = None,
+) -> None:
+    """Make published scores again from the transactions and the registry; exit 1 if one differs."""
+    effective = _load(
+        settings,
+        set_,
+        {
+            "model": model,
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "application_id": application_id,
+            "input.transactions.topic": transactions_topic,
+        },
+    )
+    if effective.model is None:
+        raise SettingsError("no model: name the model directory that scored with --model")
+    from consumer import audit_command
+
+    audit_command.run(effective, effective.model, from_, to, id_)
+
+
 @app.command("settings")
 def show_settings(
     settings: SettingsFile = None,

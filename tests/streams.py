@@ -1,4 +1,4 @@
-"""A small model, seeded streams and a pipeline without Kafka: what the tests of the stages share."""
+"""A small model, seeded streams, a pipeline without Kafka: what the tests of the stages share."""
 
 import os
 from collections.abc import Iterator

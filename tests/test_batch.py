@@ -56,8 +56,17 @@ def test_a_new_batch_remembers_nothing_of_the_last():
     cutter = BatchCutter(rows=2, span_ms=10)
     cutter.take(np.array([0, 100]))
     cutter.end()
+    cutter.take(np.array([50]))
 
-    assert cutter.cut(np.array([200, 205, 210])) == 3
+    assert cutter.cut(np.array([55, 45, 40, 35])) == 2
+
+
+def test_the_span_reaches_over_all_that_was_taken():
+    cutter = BatchCutter(rows=4, span_ms=10)
+    cutter.take(np.array([0, 9]))
+    cutter.take(np.array([5]))
+
+    assert cutter.cut(np.array([9, 10, 11])) == 2
 
 
 def test_nothing_comes_of_nothing():

@@ -1,6 +1,7 @@
 """Bytes of messages to columns: what is read, what is refused, and that a refusal stays alone."""
 
 import json
+import time
 from datetime import UTC, datetime
 
 import numpy as np
@@ -77,19 +78,31 @@ def test_features_may_lie_at_the_root():
 
 
 @pytest.mark.parametrize(
-    ("time", "shift_ms"),
+    ("value", "shift_ms"),
     [
         (NOW_MS, 0),
         ("2026-01-01T00:00:00Z", 0),
         ("2026-01-01T02:00:00+02:00", 0),
         ("2025-12-31T19:00:00.125-05:00", 125),
-        ("2026-01-01T00:00:00.001", 1),  # without a zone: UTC, wherever we run
+        ("2026-01-01T00:00:00.001", 1),
     ],
 )
-def test_times_are_whole_milliseconds_or_iso_8601(time, shift_ms):
-    rows, _ = transactions(GOOD | {"event_time": time})
+def test_times_are_whole_milliseconds_or_iso_8601(value, shift_ms):
+    rows, _ = transactions(GOOD | {"event_time": value})
 
     assert rows.event_time.tolist() == [NOW_MS + shift_ms]
+
+
+def test_a_time_without_a_zone_is_utc_wherever_we_run(monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        rows, _ = transactions(GOOD | {"event_time": "2026-01-01T00:00:00"})
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert rows.event_time.tolist() == [NOW_MS]
 
 
 @given(st.integers(EARLIEST_MS, NOW_MS + AHEAD_MS))
@@ -103,7 +116,7 @@ def test_an_iso_time_is_read_to_the_millisecond(time_ms):
 
 
 @pytest.mark.parametrize(
-    ("time_format", "time"),
+    ("time_format", "value"),
     [
         ("auto", 1_767_225_600_000.5),
         ("auto", str(NOW_MS)),
@@ -116,8 +129,8 @@ def test_an_iso_time_is_read_to_the_millisecond(time_ms):
         ("iso8601", "yesterday"),
     ],
 )
-def test_a_time_of_another_format_is_refused(time_format, time):
-    kind, reason = why(GOOD | {"event_time": time}, time_format=time_format)
+def test_a_time_of_another_format_is_refused(time_format, value):
+    kind, reason = why(GOOD | {"event_time": value}, time_format=time_format)
 
     assert kind == "InvalidTime"
     assert reason.startswith("event_time is ")
@@ -133,17 +146,17 @@ def test_a_missing_time_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("time", "reason"),
+    ("time_ms", "reason"),
     [
         (EARLIEST_MS - 1, "before the year 2000"),
         (NOW_MS // 1000, "before the year 2000"),  # seconds where milliseconds are meant
         (NOW_MS + AHEAD_MS + 1, "over a day ahead"),
     ],
 )
-def test_implausible_times_are_refused(time, reason):
-    assert why(GOOD | {"event_time": time}) == (
+def test_implausible_times_are_refused(time_ms, reason):
+    assert why(GOOD | {"event_time": time_ms}) == (
         "ImplausibleTime",
-        f"event_time is {time} ms, {reason}",
+        f"event_time is {time_ms} ms, {reason}",
     )
 
 

@@ -141,13 +141,15 @@ def test_a_heal_that_diverges_is_refused_and_leaves_no_moments_behind():
     assert same(heal(of, by).adapter, heal(of, healer(of)).adapter)
 
 
-def test_it_may_be_told_to_end_before_any_step():
+@pytest.mark.parametrize("steps", [1, 7])
+def test_it_is_asked_before_each_step_whether_to_go_on(steps):
     of = model()
+    answers = [False] * steps
 
-    for steps in (1, 7):
-        answers = iter([False] * steps)
-        healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, lambda: next(answers))
-        assert list(answers) == []  # asked once a step
-        answers = iter([False] * (steps - 1) + [True])
-        with pytest.raises(CancelledError):
-            healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, lambda: next(answers))
+    healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, answers.pop)
+    assert answers == []
+
+    answers = [True] + [False] * (steps - 1)  # the last one is popped first
+    with pytest.raises(CancelledError):
+        healer(of, steps=steps).heal(of.base_adapter, X, LABEL, 0.3, answers.pop)
+    assert answers == []

@@ -1,4 +1,4 @@
-"""The stages together, without Kafka: states, swaps, late labels, and heals that take their time."""
+"""The stages together, without Kafka: states, swaps, late labels, heals that take their time."""
 
 import threading
 import time
@@ -159,7 +159,7 @@ def test_a_drift_that_ends_is_healthy_again():
         out = pipeline.out.take()
         assert states(out) == [("HEALTHY", "DRIFTING"), ("DRIFTING", "HEALTHY")]
         assert [e["batch"] for e in events(out, "drift-detected")] == [3]
-        # Three of b batches lie 1.4 sigmas off: 4.3 / b is below 1 from the fifth, and noise.
+        # z as clean batches come: 1.48, 1.14, 1.01, .90.
         assert [e["batch"] for e in events(out, "drift-recovered")] == [6]
 
 

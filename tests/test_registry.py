@@ -101,7 +101,7 @@ def test_other_bytes_than_the_manifests_are_refused():
     key, value, manifest = published(healed(registry(), 0.9))
     after = registry()
 
-    with pytest.raises(RegistryError, match="snapshot/1: sha256 is .* it is refused"):
+    with pytest.raises(RegistryError, match=r"snapshot/1: sha256 is .* it is refused"):
         after.restore(key, value[:-1] + b"\1", manifest)
 
     assert after.best is None

@@ -155,7 +155,9 @@ SECRETS = [
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_secrets_are_masked(given, name):
-    found = given(flags={f"kafka.properties.{name}": "hunter2", "kafka.properties.sasl.username": "me"})
+    found = given(
+        flags={f"kafka.properties.{name}": "hunter2", "kafka.properties.sasl.username": "me"}
+    )
 
     assert "hunter2" not in json.dumps(masked(found))
     assert masked(found)["kafka"]["properties"] == {name: "***", "sasl.username": "me"}

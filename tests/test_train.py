@@ -56,14 +56,16 @@ def test_training_stops_ten_epochs_after_the_best_and_keeps_that():
 
 
 def test_the_newest_fifth_is_held_out():
-    rows = labelled(1000)
+    rows = labelled(1000, seed=7)
     changed = Rows(rows.features, rows.x.copy(), rows.label)
     changed.x[801::2] += 0.5  # rows that neither train nor stop: they calibrate and judge
 
     (one, how), (other, how_other) = (train.train(r, 42, quiet) for r in (rows, changed))
 
     assert one.standardise.mean.numpy() == pytest.approx(rows.x[:800].mean(axis=0), abs=1e-6)
-    assert states.to_bytes(one.backbone.state_dict()) == states.to_bytes(other.backbone.state_dict())
+    assert states.to_bytes(one.backbone.state_dict()) == states.to_bytes(
+        other.backbone.state_dict()
+    )
     assert one.calibrate.slope != other.calibrate.slope
     assert how["holdout"] != how_other["holdout"]
     assert how["holdout"]["rows"] == 100
@@ -110,7 +112,7 @@ def test_calibration_takes_back_too_much_confidence():
 
     assert done
     assert 0.5 < module.calibrate.slope < 0.9
-    assert log_loss(module, fresh) < 0.99 * log_loss(before, fresh)
+    assert log_loss(module, fresh) < 0.95 * log_loss(before, fresh)
     ranked = [train.figures(m, fresh)["average_precision"] for m in (module, before)]
     assert ranked[0] == pytest.approx(ranked[1], abs=1e-3)  # the order of rows stays
 

@@ -1,0 +1,153 @@
+"""Can every published score be made again from its transaction and the registry?
+
+A score names its transaction's offset and the adapter state that made it. Both are fetched, and the
+score is computed once more: by more than `TOLERANCE` it may not differ (the last bits of a float
+depend on how many rows are scored together).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import orjson
+
+from consumer import restore
+from consumer.columns import Float32
+from consumer.decode import TransactionDecoder
+from consumer.kafka.reader import read_all
+from consumer.kafka.record import Record
+from consumer.model_directory import Model
+from consumer.registry import Snapshot
+from consumer.score import Scorer
+from consumer.settings import Settings
+
+TOLERANCE = 1e-6
+# Both topics are read side by side in steps of so many records, so that what waits for its other
+# half is their lag behind each other and not a topic.
+STEP = 10_000
+
+Place = tuple[int, int]  # partition, offset
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which scores to check; None leaves a side open."""
+
+    from_ms: int | None = None  # event time, inclusive
+    to_ms: int | None = None  # event time, exclusive
+    transaction_id: str | None = None
+
+    def wants(self, score: Mapping[str, Any]) -> bool:
+        """Is this one among them?"""
+        time_ms = score["event_time"]
+        return (
+            (self.from_ms is None or time_ms >= self.from_ms)
+            and (self.to_ms is None or time_ms < self.to_ms)
+            and self.transaction_id in (None, score["transaction_id"])
+        )
+
+
+@dataclass(slots=True)
+class Audit:
+    """What was found."""
+
+    checked: int = 0
+    largest_difference: float = 0.0
+    unexplained: list[str] = field(default_factory=list)
+
+
+def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
+    """Check the scores of an application.
+
+    Raises: KafkaUnavailableError where a topic cannot be read.
+    """
+    found = Audit()
+    snapshots = restore.snapshots(settings, model)
+    scorer = Scorer(model)
+    source = settings.input.transactions
+    decode = TransactionDecoder(source, model.features, settings.input.max_message_bytes)
+    scores_left = read_all(settings.kafka, settings.topic("scores"))
+    transactions_left = read_all(settings.kafka, source.topic)
+    waiting: dict[Place, dict[str, Any]] = {}
+    rows: dict[Place, Float32] = {}
+    last: dict[int, int] = {}  # offset of the last score, by partition
+    while True:
+        scored = list(islice(scores_left, STEP))
+        sent = list(islice(transactions_left, STEP))
+        if not scored and not sent:
+            break
+        for record in scored:
+            score = orjson.loads(record.value or b"{}")
+            place = (score["partition"], score["offset"])
+            if score["topic"] != source.topic:
+                found.unexplained.append(f"{_name(score)}: of topic {score['topic']!r}")
+            elif place[1] <= last.get(place[0], -1):
+                found.unexplained.append(
+                    f"{_name(score)}: a second score of its record, or a late one"
+                )
+            else:
+                last[place[0]] = place[1]
+                waiting[place] = score
+        rows.update(_decoded(decode, sent))
+        pairs = [(waiting.pop(place), rows.pop(place)) for place in list(waiting) if place in rows]
+        wanted_pairs = [pair for pair in pairs if wanted.wants(pair[0])]
+        _check(found, scorer, snapshots, model, wanted_pairs)
+    for score in filter(wanted.wants, waiting.values()):
+        found.unexplained.append(f"{_name(score)}: no readable transaction at its offset")
+    return found
+
+
+def _check(
+    found: Audit,
+    scorer: Scorer,
+    snapshots: Mapping[int, Snapshot],
+    model: Model,
+    pairs: list[tuple[dict[str, Any], Float32]],
+) -> None:
+    by_version: dict[int, list[tuple[dict[str, Any], Float32]]] = defaultdict(list)
+    for score, x in pairs:
+        by_version[score["adapter_version"]].append((score, x))
+    for version, group in by_version.items():
+        snapshot = snapshots.get(version)
+        if snapshot is None or group[0][0]["model_version"] != model.manifest.model_version:
+            for score, _ in group:
+                found.unexplained.append(
+                    f"{_name(score)}: adapter v{version} of model {score['model_version']} is not "
+                    "in the registry under this model"
+                )
+            continue
+        again, shadow_again = scorer(np.stack([x for _, x in group]), snapshot.adapter)
+        found.checked += len(group)
+        for (score, _), one, shadow in zip(
+            group, again.tolist(), shadow_again.tolist(), strict=True
+        ):
+            difference = max(abs(score["score"] - one), abs(score["shadow_score"] - shadow))
+            found.largest_difference = max(found.largest_difference, difference)
+            if difference > TOLERANCE:
+                found.unexplained.append(
+                    f"{_name(score)}: published {score['score']:.8f} (frozen "
+                    f"{score['shadow_score']:.8f}), v{version} gives {one:.8f} ({shadow:.8f})"
+                )
+
+
+def _decoded(decode: TransactionDecoder, records: list[Record]) -> Iterator[tuple[Place, Float32]]:
+    by_partition: dict[int, list[Record]] = defaultdict(list)
+    for record in records:
+        by_partition[record.partition].append(record)
+    for partition, some in by_partition.items():
+        # It was readable when it was scored: the clock of today has no say in it.
+        now_ms = max(record.timestamp_ms for record in some)
+        values, offsets = [record.value for record in some], [record.offset for record in some]
+        rows, _ = decode(partition, values, offsets, now_ms)
+        for offset, x in zip(rows.offset.tolist(), rows.x, strict=True):
+            yield (partition, offset), x
+
+
+def _name(score: Mapping[str, Any]) -> str:
+    place = f"{score['topic']}[{score['partition']}] offset {score['offset']}"
+    return f"{score['transaction_id']} ({place})"

@@ -1,0 +1,40 @@
+"""The `audit` command: what was checked, how far it differed, and what cannot be explained."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from consumer import model_directory
+from consumer.audit import Wanted, audit
+from consumer.errors import SettingsError
+from consumer.settings import Settings
+
+
+def run(
+    settings: Settings, directory: Path, from_: str | None, to: str | None, id_: str | None
+) -> None:
+    """Print the audit; status 1 where a score cannot be explained."""
+    wanted = Wanted(_time_ms("--from", from_), _time_ms("--to", to), id_)
+    model_directory.one_thread()
+    found = audit(settings, model_directory.load(directory), wanted)
+    for line in found.unexplained:
+        typer.echo(f"unexplained: {line}")
+    typer.echo(
+        f"{found.checked:,} scores checked, largest difference {found.largest_difference:.1e}, "
+        f"{len(found.unexplained):,} unexplained"
+    )
+    if found.unexplained:
+        raise typer.Exit(1)
+
+
+def _time_ms(flag: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise SettingsError(f"{flag} {text!r}: give an ISO 8601 time") from None
+    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
