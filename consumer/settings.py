@@ -48,7 +48,7 @@ class Kafka(Section):
         "ssl.ca.location, sasl.username: passed through as they are.",
     )
     connect_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds to wait for a broker at start before giving up."
+        8.0, gt=0, description="Seconds to wait for a broker at start before giving up."
     )
 
 

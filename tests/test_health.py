@@ -78,7 +78,7 @@ def test_batches_without_a_heal_count_in_the_window():
 @pytest.mark.parametrize(
     ("accuracy", "f1", "reasons"),
     [
-        (0.75, 0.5, ()),  # a fall of exactly the drop is none
+        (0.75, 0.25, ()),  # a fall of exactly the drop is none
         (0.5, 0.5, ("accuracy fell by 0.500 > 0.250",)),
         (0.5, 0.125, ("F1 fell by 0.375 > 0.250", "accuracy fell by 0.500 > 0.250")),
     ],

@@ -137,6 +137,9 @@ def test_rolled_back_until_the_next_heal():
     assert rolled == [(4, 3), (5, 3), (7, 9), (8, 9)]
     assert [s.adapter_version for s in out.scores] == [1, 1, 1, 3, 3, 3, 9, 9, 9, 15, 17]
     assert out.deployed == [3, 3, 3, 9, 9, 9, 15, 17]
+    last = events(out, "batch-labelled")[-1]
+    assert last["action"] == "none"
+    assert last["in_force"] == last["healed"] != last["frozen"]
 
 
 def test_rolled_back_outlasts_the_drift():
@@ -217,6 +220,9 @@ def test_an_adapter_swaps_only_at_a_batch_end(gate):
 
         out = pipeline.out.take()
         assert versions(out) == [1] * half + [3] * BATCH
+        first, second = out.scores
+        assert first.score.tolist() == first.shadow.tolist()  # version 1 is the frozen one
+        assert second.score.tolist() != second.shadow.tolist()
         assert [a.place.offset for a in out.activations] == [4 * BATCH]
 
 
@@ -323,6 +329,7 @@ def test_a_heal_in_flight_goes_with_its_partition(gate):
         ]
         assert out.snapshots == []
         assert pipeline.healing.deployed.version == 1
+        assert not pipeline.healing._worker.busy  # what it made was thrown away
         gate.open.set()
         for batch in drifting(3, partition=1):
             score(pipeline, batch)
@@ -345,6 +352,22 @@ def test_a_request_that_waits_goes_with_its_partition_and_the_heal_in_flight_sta
         out = pipeline.out.take()
         assert [e["partition"] for e in events(out, "heal-discarded")] == [1]
         assert [e["partition"] for e in events(out, "heal-deployed")] == [0]
+
+
+def test_a_request_that_waits_outlives_the_heal_before_it(gate):
+    with running(THREADED, partitions=(0, 1)) as pipeline:
+        heal_in_flight(pipeline, gate, drifting(3))
+        for batch in drifting(3, partition=1):
+            score(pipeline, batch)
+            labels_of(pipeline, batch)
+
+        pipeline.revoke([0], START_MS)
+        gate.open.set()
+        pipeline.settle(idle)
+
+        out = pipeline.out.take()
+        assert [e["partition"] for e in events(out, "heal-discarded")] == [0]
+        assert [e["partition"] for e in events(out, "heal-deployed")] == [1]
 
 
 def test_a_partition_that_comes_back_begins_anew():
@@ -416,6 +439,22 @@ def test_labels_late_by_five_batches():
         assert e["frozen"] == metrics.figures(scored.shadow, batch.labels.is_fraud, 0.5)
     assert versions(out)[: 6 * BATCH] == [1] * 6 * BATCH
     assert versions(out)[-1] > 1
+
+
+@pytest.mark.parametrize("chunk", [1, 7, BATCH + 1, 6 * BATCH])
+def test_labelled_batches_do_not_depend_on_how_the_labels_come(chunk):
+    whole = stream(6 * BATCH, drift=DRIFT)
+    with running(INLINE) as pipeline:
+        for batch in whole.batches():
+            score(pipeline, batch)
+        for start in range(0, len(whole), chunk):
+            pipeline.labels(whole.labels.rows(start, start + chunk), idle)
+        judged = events(pipeline.out, "batch-labelled")
+
+    assert [(e["offset"], e["rows"]) for e in judged] == [
+        (number * BATCH - 1, BATCH) for number in range(1, 7)
+    ]
+    assert [e["labelled_batch"] for e in judged] == list(range(1, 7))
 
 
 def test_a_tenth_of_the_labels_makes_a_tenth_of_the_labelled_batches():

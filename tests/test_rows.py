@@ -45,9 +45,11 @@ def test_rows_come_in_order_of_time(file):
 
 
 def test_rows_of_the_same_time_keep_their_order(file):
-    found = rows.load(file("event_time,a,is_fraud\n1,0,0\n0,1,1\n1,2,0\n0,3,1\n"), None, "is_fraud")
+    lines = [f"{number % 2},{number},1" for number in range(1_000)]
 
-    assert found.x[:, 0].tolist() == [1, 3, 0, 2]
+    found = rows.load(file("\n".join(["event_time,a,is_fraud", *lines])), None, "is_fraud")
+
+    assert found.x[:, 0].tolist() == [*range(0, 1_000, 2), *range(1, 1_000, 2)]
 
 
 def test_another_column_of_time(file):

@@ -149,6 +149,7 @@ SECRETS = [
     "ssl.keystore.password",
     "ssl.key.pem",
     "sasl.oauthbearer.client.secret",
+    "sasl.jaas.config",
     "SASL.PASSWORD",
 ]
 
