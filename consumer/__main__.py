@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import tomllib
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -263,13 +264,23 @@ def demo(
     story.run(out, rate)
 
 
+def _parsed(text: str) -> Any:
+    """Lists and tables as TOML; anything else is text, and the setting's type decides."""
+    if not text.startswith(("[", "{")):
+        return text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"--set {text}: {error}") from error
+
+
 def _load(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> Settings:
     for text in given or ():
         name, equals, value = text.partition("=")
         if not equals:
             raise SettingsError(f"--set {text}: expected SECTION.KEY=VALUE")
-        flags.setdefault(name, None)
-        flags[name] = flags[name] if flags[name] is not None else value
+        if flags.get(name) is None:  # a flag of its own wins
+            flags[name] = _parsed(value)
     effective = load(file, flags)
     logs.configure(effective.log)
     return effective

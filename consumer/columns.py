@@ -118,7 +118,7 @@ class Labelled:
     x: Float32
     score: Float32
     shadow: Float32
-    threshold: Float32
+    threshold: Float64
     adapter_version: Int64
     offset: Int64  # of the transaction
 

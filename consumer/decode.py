@@ -5,7 +5,6 @@ A message is rejected whole: a transaction with one bad feature has no score we 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -231,7 +230,8 @@ def _time_reader(time_format: TimeFormat) -> Callable[[Any, str], int]:
         )
 
     def epoch_s(value: Any, path: str) -> int:
-        if type(value) is int or (type(value) is float and math.isfinite(value)):
+        # 1e12 s is the year 33658: past it lies nothing plausible, and soon no whole number.
+        if (type(value) is int or type(value) is float) and abs(value) < 1e12:
             return round(value * 1000)
         raise _UnreadableError("InvalidTime", f"{path} is {_shown(value)}, not epoch seconds")
 

@@ -15,10 +15,11 @@ from consumer.registry import Snapshot
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
     """(key, value) of each score, in the order of the transactions."""
     rows = batch.transactions
+    score64 = batch.score.astype(np.float64)  # as it is published, against the published threshold
     decision = np.where(
-        batch.score >= np.float32(batch.decline_threshold),
+        score64 >= batch.decline_threshold,
         "decline",
-        np.where(batch.score >= np.float32(batch.threshold), "review", "approve"),
+        np.where(score64 >= batch.threshold, "review", "approve"),
     ).tolist()
     shared = {
         "threshold": batch.threshold,

@@ -59,8 +59,13 @@ class Events:
         self._of_process = 0
         self._ordinals: dict[tuple[str, int], tuple[int, Counter[str]]] = {}
 
-    def at(self, place: Place, action: str, message: str, /, **fields: Any) -> Event:
-        """An event of the stream: its time is the stream's."""
+    def at(
+        self, place: Place, action: str, message: str, /, detail: str = "", **fields: Any
+    ) -> Event:
+        """An event of the stream: its time is the stream's.
+
+        `detail` tells apart what may happen again at a place that others have followed.
+        """
         key = (place.topic, place.partition)
         offset, counts = self._ordinals.get(key, (-1, Counter[str]()))
         if offset != place.offset:
@@ -68,7 +73,14 @@ class Events:
             self._ordinals[key] = (place.offset, counts)
         ordinal = counts[action]
         counts[action] += 1
-        identity = (place.topic, str(place.partition), str(place.offset), action, str(ordinal))
+        identity = (
+            place.topic,
+            str(place.partition),
+            str(place.offset),
+            action,
+            detail,
+            str(ordinal),
+        )
         here = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
         return self._event(identity, place.time_ms, action, message, {**here, **fields})
 

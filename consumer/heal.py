@@ -6,6 +6,7 @@ Source: the published experiment. Free functions over plain tensors; nothing her
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,9 @@ from consumer.rules import Rules
 # The article's weights and its guard against log(0).
 REAL, CONSISTENCY, ENTROPY = 0.70, 0.24, 0.03
 EPSILON = 1e-8
+# Below the least normal float32 a probability counts as that: the logit of 0 is not finite, and one
+# such row would make every parameter so.
+TINY = 1.2e-38
 # Its weight of a positive: 2 + 10 * (share of fraud among conflicts - .10), from 1 up to 4.
 WEIGHT_BASE, WEIGHT_SLOPE, WEIGHT_SHARE, WEIGHT_MOST = 2.0, 10.0, 0.10, 4.0
 
@@ -65,7 +69,7 @@ def heal_loss(p: Tensor, label: Tensor, rule: Tensor | None, weight: float) -> T
 
     `p`, `label`, `rule`: (rows,) probabilities, 0/1 labels, 0/1 rule targets.
     """
-    logit = torch.log(p / (1 - p + EPSILON))
+    logit = torch.log(p.clamp_min(TINY) / (1 - p + EPSILON))
     real = F.binary_cross_entropy_with_logits(logit, label, pos_weight=torch.tensor(weight))
     entropy = -(p * torch.log(p + EPSILON) + (1 - p) * torch.log(1 - p + EPSILON)).mean()
     if rule is None:
@@ -127,18 +131,41 @@ class Healer:
         fired = torch.from_numpy(self._rules.fired(x).any(axis=1))  # (rows,)
         rule = fired.float() if len(self._rules) else None
         weight = positive_weight(y, fired & (p < conflict_probability))
-        losses = []
-        for _ in range(self._steps):
-            if cancelled():
-                raise CancelledError
-            losses.append(heal_step(module, self._optimiser, h, y, rule, weight))
-        with torch.no_grad():
-            score = module.decide(h)
-            after = heal_loss(score, y, rule, weight).item()
-        adapter = module.adapter_state()
-        finite = all(bool(torch.isfinite(tensor).all()) for tensor in adapter.values())
-        if not finite or not np.isfinite(after):
+        try:
+            first = self._train(h, y, rule, weight, cancelled)
+            with torch.no_grad():
+                score = module.decide(h)
+                after = heal_loss(score, y, rule, weight).item()
+            adapter = module.adapter_state()
+            finite = all(bool(torch.isfinite(tensor).all()) for tensor in adapter.values())
+            if not finite or not math.isfinite(after):
+                raise DivergedError(f"loss {first:.4f} became {after:.4f}")
+        except CancelledError:
+            raise
+        except Exception:
             # Moments that met an infinite gradient would spoil every later heal.
             self._optimiser = self._new_optimiser()
-            raise DivergedError(f"loss {losses[0]:.4f} became {after:.4f}")
-        return Healed(adapter, score.numpy(), losses[0], after, weight)
+            raise
+        return Healed(adapter, score.numpy(), first, after, weight)
+
+    def _train(
+        self,
+        h: Tensor,
+        label: Tensor,
+        rule: Tensor | None,
+        weight: float,
+        cancelled: Callable[[], bool],
+    ) -> float:
+        """All steps; returns the loss before the first."""
+        first = 0.0
+        for number in range(self._steps):
+            if cancelled():
+                raise CancelledError
+            try:
+                loss = heal_step(self._module, self._optimiser, h, label, rule, weight)
+            except RuntimeError as error:  # torch refuses a probability that is not a number
+                raise DivergedError(f"{error} in step {number + 1}") from error
+            if not math.isfinite(loss):
+                raise DivergedError(f"loss {loss} before step {number + 1}")
+            first = first if number else loss
+        return first

@@ -60,6 +60,7 @@ class Healing:
         self._alarm = False
         self.state = HEALTHY
         self.deployed: Snapshot
+        self.heals_here = False  # of several replicas one heals
         self.thresholds = Thresholds.of(settings)
         self.rolled_back = False
         self.heals = 0
@@ -78,7 +79,7 @@ class Healing:
 
     def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
         """Take a labelled batch: heal on it under an alarm, else only watch its health."""
-        if not evidence.reasons:
+        if not (evidence.reasons and self.heals_here):
             self._without_heal(evidence, "none")
             return
         self._events_at(
@@ -119,9 +120,24 @@ class Healing:
             self._discard(self._waiting, why)
             self._waiting = None
         if self._in_flight is not None and self._in_flight.place.partition == partition:
-            self._discard(self._in_flight, why)
+            dropped = self._in_flight
+            self._discard(dropped, why)
             self._worker.cancel()
             self._next()
+            self._move(dropped.place)
+
+    def take_over(self, registry: Registry, deployed: Snapshot | None) -> None:
+        """Go on from what the registry topic holds: another replica may have healed before us."""
+        self._registry.adopt(registry)
+        if deployed is not None:
+            self.deployed = deployed
+
+    def retire(self) -> None:
+        """Another replica heals from now on."""
+        self.heals_here = False
+        for evidence in (self._waiting, self._in_flight):
+            if evidence is not None:
+                self.drop(evidence.place.partition, "another replica heals now")
 
     def close(self, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
@@ -215,6 +231,7 @@ class Healing:
                 place,
                 "state-changed",
                 f"{before} -> {state}",
+                detail=f"{before} {state}",
                 from_state=before,
                 to_state=state,
                 adapter_version=self.deployed.version,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from consumer.columns import Float32, Int8, Int64, Labelled, Labels, Scores
+from consumer.columns import Float32, Float64, Int8, Int64, Labelled, Labels, Scores
 
 # A label may be read before its transaction: they are two topics. It waits beside the rows, a tenth
 # of their number at most, because a label that never finds its transaction must not stay for ever.
@@ -45,7 +45,7 @@ class Join:
         self._version: Int64 = np.empty(0, np.int64)
         self._score: Float32 = np.empty(0, np.float32)
         self._shadow: Float32 = np.empty(0, np.float32)
-        self._threshold: Float32 = np.empty(0, np.float32)
+        self._threshold: Float64 = np.empty(0, np.float64)
         self._labelled: Int8 = np.empty(0, np.int8)
         self._x: Float32 = np.empty((0, features), np.float32)
 

@@ -91,10 +91,12 @@ class LiveView:
         lines.add_row("conflicts", sparkline(self._conflicts), str(last.conflicts) if last else "")
         lines.add_row("lift", sparkline(self._lift), f"{100 * status.lift:+.1f} points")
         lines.add_row("state", self._timeline(), "")
-        accuracy = (
-            f"accuracy before the label was known: healed {status.accuracy:.3f}, "
-            f"frozen {status.shadow_accuracy:.3f}"
-        )
+        accuracy = "no labels yet"
+        if status.labelled:
+            accuracy = (
+                f"accuracy before the label was known: healed {status.accuracy:.3f}, "
+                f"frozen {status.shadow_accuracy:.3f}"
+            )
         return Panel(Group(head, Text(), lines, Text(), Align.left(accuracy)), title="Reflexive")
 
     def _rate(self) -> float:

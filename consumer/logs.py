@@ -30,5 +30,6 @@ def configure(settings: Log) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(
             logging.getLevelName(settings.level.upper())
         ),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        # Looked up at every call: a live view puts itself in front of sys.stderr while it shows.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )

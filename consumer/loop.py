@@ -5,7 +5,10 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,11 +26,11 @@ from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
 from consumer.order import Lane, Sequencer
-from consumer.pipeline import Pipeline
+from consumer.pipeline import HEALER, Pipeline
 from consumer.publish import Publisher
 from consumer.settings import Settings
 from consumer.status import Status
-from consumer.threshold import read_command
+from consumer.threshold import Thresholds, read_command
 
 log = structlog.get_logger()
 
@@ -38,6 +41,10 @@ IDLE_POLL_S = 0.1
 CLOSE_S = 2.0
 # Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
 WAIT_COMMIT_S = 1.0
+
+# librdkafka waits up to a minute for a broker that is gone; who sent a signal does not. To leave at
+# once is safe: what is not committed was never visible.
+PATIENCE_S = 10
 
 OnStatus = Callable[[Status], None]
 
@@ -89,16 +96,20 @@ class Loop:
     def run(self) -> Status:
         """Consume until stopped, or with `until_end` until all is read and every heal has ended.
 
-        Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError.
+        Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError, ThresholdError.
         """
         settings = self._settings
+        if settings.decision.threshold_config is not None:
+            # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
+            command = read_command(settings.decision.threshold_config, "start", _now_ms())
+            Thresholds.of(settings).changed(command.thresholds)
         topics.ensure(settings)
         registry, deployed = restore.from_topic(settings, self._model)
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
         self._pipeline = Pipeline(settings, self._model, restored=registry)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
-            self._pipeline, settings.order(until_end=self._until_end), self._wait
+            self._pipeline, settings.order(until_end=self._until_end), self._wait, self._commit
         )
         self._sink = Sink(settings)
         self._publisher = Publisher(
@@ -125,6 +136,8 @@ class Loop:
 
     def assigned(self, partitions: Sequence[int], starts: dict[tuple[str, int], int]) -> None:
         """Begin lanes for these partitions, where the last owner stopped."""
+        if HEALER in partitions:
+            self._pipeline.healing.take_over(*restore.from_topic(self._settings, self._model))
         self._pipeline.assign(partitions, _now_ms())
         for partition in partitions:
             lane = self._sequencer.lanes[partition] = Lane()
@@ -143,8 +156,8 @@ class Loop:
             self._abort()
             raise KafkaUnavailableError(
                 f"the group took partitions {', '.join(map(str, partitions))} of "
-                f"{self._transactions!r} from us: we were silent too long. Nothing uncommitted is "
-                "visible; start again to go on from the committed offsets"
+                f"{self._transactions!r} from us: we were silent too long, or no broker answered. "
+                "Nothing uncommitted is visible; start again to go on from the committed offsets"
             )
         self._commit()
         for partition in partitions:
@@ -270,6 +283,7 @@ class Loop:
         # All of them, moved or not: the group subscribes to the transactions alone, and the broker
         # forgets offsets of other topics a week (offsets.retention.minutes) after their commit.
         self._sink.commit(self._source.offsets(positions), self._source.group())
+        self._pipeline.committed()
         self._committed = positions
         self._rows = 0
 
@@ -288,7 +302,20 @@ class Loop:
 def signals(loop: Loop) -> Iterator[None]:
     """SIGTERM and Ctrl-C stop the loop, SIGHUP reads the thresholds again."""
 
+    def too_late() -> None:
+        print(
+            f"error: no end within {PATIENCE_S} s of the signal (no broker answers?). Nothing "
+            "uncommitted is visible; the next start goes on from the committed offsets",
+            file=sys.stderr,
+        )
+        os._exit(1)
+
+    timer = threading.Timer(PATIENCE_S, too_late)
+    timer.daemon = True
+
     def stop(number: int, _: object) -> None:
+        if not timer.is_alive():
+            timer.start()
         loop.stop(signal.Signals(number).name)
 
     handlers = {
@@ -300,6 +327,7 @@ def signals(loop: Loop) -> Iterator[None]:
     try:
         yield
     finally:
+        timer.cancel()
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -11,6 +11,10 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+# A feature a million standard deviations away is as far as any: beyond it the layers would overflow
+# float32, and no number can be compared with a threshold.
+FARTHEST_SD = 1e6
+
 AdapterState = Mapping[str, Tensor]  # the adapter's parameters by name; never changed in place
 
 
@@ -41,7 +45,7 @@ class Standardise(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (rows, features)
         """Standardised features, (rows, features)."""
-        return (x - self.mean) / self.sd
+        return ((x - self.mean) / self.sd).clamp(-FARTHEST_SD, FARTHEST_SD)
 
 
 class Calibrate(nn.Module):

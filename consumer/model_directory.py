@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 import torch
@@ -52,7 +52,7 @@ class Fidi(_Table):
 class Shadow(_Table):
     """A separately trained model beside ours; without one the shadow is our own frozen copy."""
 
-    architecture: str
+    architecture: Literal["PlainMLP"]
     sha256: str
 
 
@@ -134,6 +134,8 @@ def save(
         (directory / WEIGHTS).write_bytes(weights)
         if shadow_bytes is not None:
             (directory / SHADOW).write_bytes(shadow_bytes)
+        else:
+            (directory / SHADOW).unlink(missing_ok=True)
         text = tomli_w.dumps(manifest.model_dump(exclude_none=True))
         (directory / MANIFEST).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -147,7 +149,7 @@ def load(directory: Path) -> Model:
     Raises: ModelError, naming the file and what is wrong with it.
     """
     try:
-        text = (directory / MANIFEST).read_text(encoding="utf-8")
+        text = (directory / MANIFEST).read_bytes()
         weights = (directory / WEIGHTS).read_bytes()
     except OSError as error:
         raise ModelError(
@@ -155,8 +157,8 @@ def load(directory: Path) -> Model:
             "Make one with `python -m consumer train`."
         ) from error
     try:
-        manifest = Manifest.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        manifest = Manifest.model_validate(tomllib.loads(text.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"{directory / MANIFEST} is not TOML: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
@@ -201,6 +203,8 @@ def _check_lengths(manifest: Manifest, directory: Path) -> None:
                 f"{directory / MANIFEST}: reference.{name} has {len(values)} numbers "
                 f"for {width} features"
             )
+    if min(manifest.reference.sd) <= 0:
+        raise ModelError(f"{directory / MANIFEST}: reference.sd must be above 0")
     for watched in manifest.fidi.features:
         if watched not in manifest.features:
             raise ModelError(f"{directory / MANIFEST}: fidi.features names {watched!r}, not there")

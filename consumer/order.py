@@ -97,10 +97,18 @@ class Lane(Generic[R]):
         self.ends_at: int | None = None  # time of the last record of a batch scored whole
 
 
+def _nothing() -> None:
+    """For a driver that has nothing to commit to."""
+
+
 class Sequencer(Generic[R]):
     """Feeds the pipeline from the lanes."""
 
-    def __init__(self, pipeline: Pipeline, order: Order, idle: Idle) -> None:
+    def __init__(
+        self, pipeline: Pipeline, order: Order, idle: Idle, commit: Callable[[], None] = _nothing
+    ) -> None:
+        """`commit` is called before an adapter would swap twice within one commit."""
+        self._commit = commit
         self._pipeline = pipeline
         self._by_event_time = order == "event_time"
         self._idle = idle
@@ -125,11 +133,14 @@ class Sequencer(Generic[R]):
         return not waits
 
     def _arrived(self, partition: int) -> None:
-        lane = self.lanes[partition]
+        lane = self.lanes.get(partition)
+        if lane is None:
+            return  # revoked while an inline heal was waited for
         while len(lane.transactions):
             count = self._cut(partition)
-            rows = lane.transactions.take(count or len(lane.transactions))
-            self._pipeline.score(rows, self._idle)
+            self._take_and_score(partition, count)
+            if self.lanes.get(partition) is not lane:
+                return  # revoked while an inline heal was waited for
             if count is not None:
                 self._pipeline.end_batch(partition)
         labels = len(lane.labels)
@@ -154,7 +165,9 @@ class Sequencer(Generic[R]):
             return False
         if math.isinf(time):
             return False
-        lane = self.lanes[partition]
+        lane = self.lanes.get(partition)
+        if lane is None:
+            return True  # revoked while an inline heal was waited for
         if lane.ends_at is not None:
             lane.ends_at = None
             self._pipeline.end_batch(partition)
@@ -162,9 +175,14 @@ class Sequencer(Generic[R]):
         count = self._cut(partition)
         if count is not None:
             lane.ends_at = int(lane.transactions.times[count - 1])
-        rows = lane.transactions.take(count or len(lane.transactions))
-        self._pipeline.score(rows, self._idle)
+        self._take_and_score(partition, count)
         return True
+
+    def _take_and_score(self, partition: int, count: int | None) -> None:
+        if self._pipeline.swap_needs_commit(partition):
+            self._commit()
+        queue = self.lanes[partition].transactions
+        self._pipeline.score(queue.take(count or len(queue)), self._idle)
 
     def _next_time(self, partition: int) -> float | None:
         """When the lane's next transaction counts; infinity at the end, None where unknown."""
@@ -185,6 +203,8 @@ class Sequencer(Generic[R]):
                 if not len(queue) and not queue.at_end:
                     return False
                 heads.append((int(queue.times[0]) if len(queue) else math.inf, partition))
+            if not heads:
+                return True
             heads.sort()
             earliest, partition = heads[0]
             if earliest >= time or math.isinf(earliest):

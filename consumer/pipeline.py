@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from consumer.score import Scorer
 from consumer.settings import Settings
 from consumer.status import Batch, Status
 from consumer.threshold import Command
+
+# Of several replicas the owner of this partition heals; the others score.
+HEALER = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +66,7 @@ class Pipeline:
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, _Partition] = {}
+        self._swapped: set[int] = set()  # partitions whose adapter changed since the last commit
         self._rows = 0
         self._labelled = 0
         self._label_counts = Counter[str]()
@@ -114,6 +119,8 @@ class Pipeline:
                     self._label_counts,
                 ),
             )
+        if HEALER in partitions:
+            self.healing.heals_here = True
         self._of_partitions("partitions-assigned", partitions, now_ms)
 
     def revoke(self, partitions: Sequence[int], now_ms: int) -> None:
@@ -121,11 +128,25 @@ class Pipeline:
         for partition in partitions:
             if self._partitions.pop(partition, None) is not None:
                 self.healing.drop(partition, "its partition was revoked")
+        if HEALER in partitions:
+            self.healing.retire()
         self._of_partitions("partitions-revoked", partitions, now_ms)
 
     def rows_to_batch_end(self, partition: int, event_time: Int64) -> int | None:
         """How many of the coming records end the partition's monitor batch; None: not all do."""
         return self._partitions[partition].cutter.cut(event_time)
+
+    def swap_needs_commit(self, partition: int) -> bool:
+        """Would the batch about to begin swap the adapter for a second time since `committed`?"""
+        part = self._partitions[partition]
+        if part.cutter.seen:
+            return False
+        self.healing.collect()
+        return partition in self._swapped and part.active is not self.healing.deployed
+
+    def committed(self) -> None:
+        """Take note that everything handed out so far is committed."""
+        self._swapped.clear()
 
     def score(self, transactions: Transactions, idle: Idle) -> None:
         """Score records of one monitor batch; the driver calls `end_batch` where it ends."""
@@ -265,11 +286,11 @@ class Pipeline:
         )
 
     def _begin_batch(self, part: _Partition, transactions: Transactions) -> None:
-        self.healing.collect()
         part.first_offset = int(transactions.offset[0])
         part.state = self.healing.state
         if part.active is not self.healing.deployed:
             part.active = self.healing.deployed
+            self._swapped.add(transactions.partition)
             place = Place(
                 self._topic,
                 transactions.partition,
@@ -287,7 +308,7 @@ class Pipeline:
         place, name = part.place, f"{part.place.topic}[{part.place.partition}]"
         self._batches += 1
         self._last = Batch(part.batches, signal.z, signal.conflicts.rows, part.state)
-        common = {
+        common: dict[str, Any] = {
             "batch": part.batches,
             "z": signal.z,
             "conflicts": signal.conflicts.rows,
@@ -339,6 +360,8 @@ class Pipeline:
         held = Labelled.concatenate(part.labelled)
         start = 0
         while len(held) - start >= size:
+            if self._partitions.get(rows.partition) is not part:
+                return  # revoked while an inline heal was waited for
             self._labelled_batch(part, held.rows(start, start + size), idle)
             start += size
         part.labelled = [held.rows(start, len(held))]

@@ -18,6 +18,9 @@ from consumer.settings import Settings
 
 log = structlog.get_logger()
 
+# What a person on call is to see where the log shows warnings only.
+TROUBLE = {"drift-detected", "rollback", "thresholds-refused", "dead-letters"}
+
 
 class Publisher:
     """Adds to the sink's transaction."""
@@ -83,8 +86,10 @@ class Publisher:
     def _events(self, events: list[Event]) -> None:
         for event in events:
             self._produce("events", self._settings.application_id, encode.event(event))
-            if event["event"]["kind"] != "metric":
-                log.info(event["message"], action=event["event"]["action"])
+            about = event["event"]
+            if about["kind"] != "metric":
+                say = log.warning if about["action"] in TROUBLE else log.info
+                say(event["message"], action=about["action"])
 
     def _produce(self, name: str, key: str, value: bytes, partition: int = -1) -> None:
         self._sink.produce(self._settings.topic(name), key, value, partition=partition)

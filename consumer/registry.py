@@ -1,7 +1,7 @@
 """Adapter states by version: a snapshot before and after every heal, and which is in force where.
 
-The registry topic is the store; this is its index in memory. Only the states that may yet be needed
-are held: the newest deployed one and the post-heal one with the highest F1.
+The registry topic is the store; this holds only what may yet be needed of it: the next number, and
+the post-heal state with the highest F1.
 """
 
 from __future__ import annotations
@@ -132,17 +132,30 @@ class Registry:
 
         Raises: RegistryError where the bytes are not what the manifest says.
         """
-        version = int(manifest["version"])
+        try:
+            version, base, kind = (
+                int(manifest["version"]),
+                manifest["base_sha256"],
+                manifest["kind"],
+            )
+            sha256 = str(manifest["sha256"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"registry record {key}: its manifest lacks {error}") from error
         # A version is used once, whatever model it belonged to: a score names it.
         self._next_version = max(self._next_version, version + 1)
-        if manifest["base_sha256"] != self._base_sha256:
+        if base != self._base_sha256:
             return None
         if key != f"snapshot/{version}":
             raise RegistryError(f"registry record {key}: its manifest says version {version}")
-        adapter = states.from_bytes(value, manifest["sha256"], f"registry record {key}")
-        snapshot = Snapshot(version, manifest["kind"], adapter, value, manifest)
+        adapter = states.from_bytes(value, sha256, f"registry record {key}")
+        snapshot = Snapshot(version, kind, adapter, value, manifest)
         self._keep(snapshot)
         return snapshot
+
+    def adopt(self, other: Registry) -> None:
+        """Go on with the numbers and the best snapshot of a registry read anew."""
+        self._next_version = max(self._next_version, other._next_version)
+        self.best = other.best or self.best
 
     def _keep(self, snapshot: Snapshot) -> None:
         if snapshot.kind == "post-heal" and (self.best is None or snapshot.f1 > self.best.f1):

@@ -50,11 +50,21 @@ def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapsho
             else:
                 found[snapshot.version] = snapshot
         elif key == DEPLOYED and record.value is not None:
-            version = orjson.loads(record.value)["version"]
-            deployed = version if version in found else deployed
+            deployed = _deployed(record.value, found)
     if foreign:
         log.warning("registry snapshots of another base model passed over", count=foreign)
     return registry, found, deployed
+
+
+def _deployed(value: bytes, found: dict[int, Snapshot]) -> int | None:
+    """The version the record names, or where it is not good the last good one before it."""
+    try:
+        version = int(orjson.loads(value)["version"])
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        log.error(f"registry record {DEPLOYED} is not readable; the last good snapshot is taken")
+        version = max(found, default=0)
+    good = [v for v in found if v <= version]
+    return max(good, default=None)
 
 
 def _manifest(record: Record, key: str) -> dict[str, object]:

@@ -39,6 +39,9 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
     Raises: DataError, naming file, row and column.
     """
     table = _read(file)
+    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    if twice:
+        raise DataError(f"{file}: more than one column {twice[0]!r}")
     _require(file, table, [label])
     if time is not None:
         _require(file, table, [time])
@@ -54,6 +57,8 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
         if not features:
             raise DataError(f"{file}: no numeric column besides {label!r}")
     _require(file, table, features)
+    if label in features or len(set(features)) < len(features):
+        raise DataError(f"{file}: a feature is named twice, or is the label: {', '.join(features)}")
     x = np.column_stack([_numbers(file, table, name) for name in features])
     y = _numbers(file, table, label)
     wrong = np.flatnonzero((y != 0) & (y != 1))
@@ -102,7 +107,8 @@ def _numbers(file: Path, table: pa.Table, name: str) -> Float32:
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0]) + 1
         raise DataError(f"{file}: row {row}: {name} is empty")
-    values: Float32 = column.to_numpy(zero_copy_only=False).astype(np.float32)
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and named below
+        values: Float32 = column.to_numpy(zero_copy_only=False).astype(np.float32)
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         raise DataError(f"{file}: row {wrong[0] + 1}: {name} is {values[wrong[0]]}")

@@ -36,7 +36,7 @@ class Rule:
     value: float
 
     def __str__(self) -> str:
-        return f"{self.feature} {self.op} {self.value:g}"
+        return f"{self.feature} {self.op} {repr(self.value).removesuffix('.0')}"
 
 
 def parse(text: str) -> Rule:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import structlog
@@ -16,6 +17,8 @@ log = structlog.get_logger()
 
 def run(settings: Settings, directory: Path, *, until_end: bool, live: bool) -> Status:
     """Consume until a signal or the end; returns the last status."""
+    # Until the loop listens; it reads the thresholds at start anyway.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     model_directory.one_thread()
     model = model_directory.load(directory)
     if not len(model.rules):

@@ -35,13 +35,15 @@ HealMode = Literal["threaded", "inline"]
 class Section(BaseModel):
     """A group of settings; unknown keys are errors, so that a typo cannot pass for a default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Kafka(Section):
     """How every client of ours connects."""
 
-    bootstrap_servers: str = Field("localhost:9092", description="Brokers, as host:port,host:port.")
+    bootstrap_servers: str = Field(
+        "localhost:9092", min_length=1, description="Brokers, as host:port,host:port."
+    )
     properties: dict[str, str | int | float | bool] = Field(
         default_factory=dict,
         description="Raw librdkafka settings for every client, such as security.protocol, "
@@ -95,6 +97,13 @@ class Input(Section):
         gt=0,
         description="Bytes; a longer message becomes a dead letter (its hash and length are kept).",
     )
+
+    @model_validator(mode="after")
+    def _apart(self) -> Input:
+        if self.transactions.topic == self.labels.topic:
+            raise ValueError("transactions.topic and labels.topic are the same topic")
+        return self
+
     order: Order | None = Field(
         None,
         description="arrival: transactions are scored when they come. event_time: the earliest "
@@ -107,7 +116,10 @@ class Batch(Section):
 
     rows: int = Field(100, ge=2, description="A monitor batch has at least so many records.")
     span_s: float = Field(
-        1.0, ge=0, description="And spans at least so many seconds of event time (0: rows alone)."
+        1.0,
+        ge=0,
+        le=86_400,
+        description="And spans at least so many seconds of event time (0: rows alone).",
     )
 
 
@@ -129,6 +141,13 @@ class Watch(Section):
         10, ge=1, description="Batch means that the moving mean is taken over."
     )
     fidi_warmup: int = Field(3, ge=1, description="Batches before the first z is given.")
+
+    @model_validator(mode="after")
+    def _warm(self) -> Watch:
+        if self.fidi_warmup > self.fidi_window:
+            raise ValueError("fidi_warmup is longer than fidi_window: no z would ever be given")
+        return self
+
     conflict_probability: float = Field(
         0.30, ge=0, le=1, description="A rule says fraud and the model says less: a conflict."
     )
@@ -276,6 +295,8 @@ def load(file: Path | None = None, flags: dict[str, Any] | None = None) -> Setti
         *sections, key = _split(name)
         for section in sections:
             node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise SettingsError(f"setting {name}: {section!r} is given a value of its own")
         node[key] = value
     _refuse_unknown_environment()
     try:
@@ -301,12 +322,15 @@ def masked(settings: Settings) -> dict[str, Any]:
     return shown
 
 
+_SECRETS = ("password", "passphrase", "secret", "token", "key.pem", "jaas", "oauthbearer.config")
+
+
 def _is_secret(name: str) -> bool:
-    return any(part in name.lower() for part in ("password", "secret", "token", "key.pem", "jaas"))
+    return any(part in name.lower() for part in _SECRETS)
 
 
 def _shown(error: Any) -> str:
-    if any(_is_secret(str(part)) for part in error["loc"]):
+    if error["loc"][0] == "kafka":  # whatever is wrong there may hold a password
         return "***"
     return repr(error["input"])[:80]
 

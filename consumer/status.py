@@ -18,7 +18,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Totals since the start. Accuracies are prequential, on the joined rows."""
+    """Totals since the start. Accuracies are prequential, on the joined rows (0 without any)."""
 
     state: str
     adapter_version: int
@@ -50,6 +50,6 @@ class Status:
             "rollbacks": self.rollbacks,
             "adapter_version": self.adapter_version,
             "state": self.state,
-            "accuracy": round(self.accuracy, 4),
-            "shadow_accuracy": round(self.shadow_accuracy, 4),
+            "accuracy": round(self.accuracy, 4) if self.labelled else None,
+            "shadow_accuracy": round(self.shadow_accuracy, 4) if self.labelled else None,
         }

@@ -15,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 from consumer import metrics
+from consumer.columns import Float64
 from consumer.errors import DataError
 from consumer.model import PlainMLP, SelfHealingMLP
 from consumer.model_directory import Reference
@@ -138,7 +139,7 @@ def _epoch(
 
 
 def _calibrate(module: SelfHealingMLP, x: Tensor, y: Tensor) -> bool:
-    """Fit slope and bias by Newton's method on the log loss; says whether it did.
+    """Fit slope and bias by damped Newton steps on the log loss; says whether it did.
 
     Source: Platt (1999), with the target smoothing of its section 2.2.
     """
@@ -152,12 +153,20 @@ def _calibrate(module: SelfHealingMLP, x: Tensor, y: Tensor) -> bool:
         y.numpy() == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2)
     ).astype(np.float64)
     design = np.column_stack([logit, np.ones_like(logit)])  # (rows, 2)
+
+    def loss(at: Float64) -> float:
+        z = design @ at
+        return float(np.sum(np.logaddexp(0, z) - target * z))
+
     weights = np.array([1.0, 0.0])
     for _ in range(50):
         p = 1 / (1 + np.exp(-np.clip(design @ weights, -30, 30)))
         gradient = design.T @ (p - target)
         hessian = (design * (p * (1 - p))[:, None]).T @ design + 1e-6 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
+        # A full step overshoots where the scores are far too sure: halve it until the loss falls.
+        while np.abs(step).max() >= 1e-8 and loss(weights - step) > loss(weights):
+            step = step / 2
         weights = weights - step
         if np.abs(step).max() < 1e-8:
             break

@@ -40,6 +40,7 @@ def run(
         f"{table.label.mean():.2%} fraud; {len(parsed)} rule(s)"
         + ("" if parsed else ": without one the consistency term of a heal is off")
     )
+    console.print(f"features: {', '.join(table.features)}", markup=False, highlight=False)
     shadow = None
     with Progress(
         TextColumn("training"),

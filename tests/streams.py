@@ -123,7 +123,9 @@ def idle() -> None:
 
 
 def score(pipeline: Pipeline, batch: Stream) -> None:
-    """One whole monitor batch."""
+    """One whole monitor batch; every call of a driver that commits when it is asked to."""
+    if pipeline.swap_needs_commit(batch.transactions.partition):
+        pipeline.committed()
     pipeline.score(batch.transactions, idle)
     pipeline.end_batch(batch.transactions.partition)
 

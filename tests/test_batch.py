@@ -100,3 +100,12 @@ def test_batches_do_not_depend_on_how_the_records_come(event_time, rows, span_ms
         start = stop
 
     assert found == ends(BatchCutter(rows, span_ms), event_time)
+
+
+def test_a_clock_that_stands_still_ends_batches_all_the_same():
+    cutter = BatchCutter(rows=2, span_ms=1_000)
+    still = np.zeros(15_000, dtype=np.int64)
+    assert cutter.cut(still) is None
+    cutter.take(still)
+    assert cutter.cut(still) == 5_000
+    assert BatchCutter(rows=2, span_ms=1_000).cut(np.zeros(50_000, dtype=np.int64)) == 20_000

@@ -27,6 +27,9 @@ class Told:
     def rows_to_batch_end(self, partition, event_time):
         return self._cutter(partition).cut(event_time)
 
+    def swap_needs_commit(self, partition):
+        return False
+
     def score(self, rows, idle):
         self._cutter(rows.partition).take(rows.event_time)
         self.log += rows.ids

@@ -37,7 +37,7 @@ THREADED = {
     "health.accuracy_drop": 1,
 }
 INLINE = THREADED | {"heal.mode": "inline"}
-DIVERGING = INLINE | {"heal.learning_rate": 1e30}
+DIVERGING = INLINE | {"heal.learning_rate": 3e37}
 # Rolls back where F1 is below that of the first heal.
 TOUCHY = INLINE | {"health.window": 1, "health.min_updates": 2, "health.f1_drop": 0}
 
@@ -330,6 +330,7 @@ def test_a_heal_in_flight_goes_with_its_partition(gate):
         assert out.snapshots == []
         assert pipeline.healing.deployed.version == 1
         assert not pipeline.healing._worker.busy  # what it made was thrown away
+        pipeline.assign([0], START_MS)  # its owner is the replica that heals
         gate.open.set()
         for batch in drifting(3, partition=1):
             score(pipeline, batch)
@@ -354,7 +355,7 @@ def test_a_request_that_waits_goes_with_its_partition_and_the_heal_in_flight_sta
         assert [e["partition"] for e in events(out, "heal-deployed")] == [0]
 
 
-def test_a_request_that_waits_outlives_the_heal_before_it(gate):
+def test_with_partition_0_the_healing_goes_to_another_replica(gate):
     with running(THREADED, partitions=(0, 1)) as pipeline:
         heal_in_flight(pipeline, gate, drifting(3))
         for batch in drifting(3, partition=1):
@@ -366,8 +367,13 @@ def test_a_request_that_waits_outlives_the_heal_before_it(gate):
         pipeline.settle(idle)
 
         out = pipeline.out.take()
-        assert [e["partition"] for e in events(out, "heal-discarded")] == [0]
-        assert [e["partition"] for e in events(out, "heal-deployed")] == [1]
+        discarded = events(out, "heal-discarded")
+        assert [e["partition"] for e in discarded] == [0, 1]
+        assert discarded[1]["reason"] == "another replica heals now"
+        for batch in drifting(3, partition=1):
+            score(pipeline, batch)
+            labels_of(pipeline, batch)
+        assert events(pipeline.out.take(), "heal-requested") == []
 
 
 def test_a_partition_that_comes_back_begins_anew():
@@ -617,3 +623,16 @@ def test_without_rules_the_start_says_that_consistency_is_off():
 
     assert started["consistency"] is False
     assert "consistency term is off" in pipeline.out.events[0]["message"]
+
+
+def test_a_second_swap_asks_for_a_commit_first():
+    with running(INLINE) as pipeline:
+        asked = []
+        for batch in drifting(8):
+            asked.append(pipeline.swap_needs_commit(0))
+            if asked[-1]:
+                pipeline.committed()
+            score(pipeline, batch)
+            labels_of(pipeline, batch)
+        # The first activation is the base's; from the heal of batch 3 on every batch swaps.
+        assert asked == [False, False, False, True, True, True, True, True]

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 # another partition, and a label would not meet its transaction.
 PARTITIONER = "murmur2_random"
 
+_silent_until = 0.0  # monotonic seconds
+
 Client = AdminClient | Consumer | Producer
 _T = TypeVar("_T", AdminClient, Consumer, Producer)
 
@@ -114,5 +116,11 @@ def _text(error: Exception) -> str:
 
 
 def _logged(error: KafkaError) -> None:
-    # Transport errors are retried by librdkafka; those that are fatal also reach the caller.
-    log.debug("kafka", code=error.name(), reason=error.str())
+    # Transport errors are retried by librdkafka; those that are fatal also reach the caller. That
+    # no broker is left is what a person must hear, from however many clients, every ten seconds.
+    global _silent_until
+    if error.code() == KafkaError._ALL_BROKERS_DOWN and time.monotonic() >= _silent_until:
+        _silent_until = time.monotonic() + 10
+        log.warning("no Kafka broker answers; trying on", reason=error.str())
+    else:
+        log.debug("kafka", code=error.name(), reason=error.str())

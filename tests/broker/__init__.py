@@ -1,7 +1,7 @@
 """A real Kafka broker for the tests, and Kafka's own console consumer to read it with.
 
-    with real_broker() as broker:
-        broker.bootstrap  # such as 127.0.0.1:41873
+with real_broker() as broker:
+    broker.bootstrap  # such as 127.0.0.1:41873
 """
 
 import os

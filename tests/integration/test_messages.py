@@ -51,9 +51,16 @@ def test_every_message_and_event_conforms(
     consuming.send(settings, worse, range(4_000, 6_000))
     inline = consuming.settings(broker.bootstrap, names, heal__mode="inline", health__f1_drop=0.0)
     Loop(inline, model, until_end=True).run()
+
     # And an order that cannot be followed.
-    file.write_text(json.dumps({"format": 1, "thresholds": {"decision.threshold": 7}}))
-    Loop(settings, model, until_end=True).run()
+    def order(status):  # type: ignore[no-untyped-def]
+        file.write_text(json.dumps({"format": 1, "thresholds": {"decision.threshold": 7}}))
+        if "thresholds-refused" in consuming.actions(settings):
+            last.stop("enough")
+        last.reload_thresholds()
+
+    last = Loop(settings, model, on_status=order)
+    last.run()
 
     for message in consuming.messages(settings, "scores"):
         conforms("score", message)
@@ -73,7 +80,7 @@ def test_every_message_and_event_conforms(
     every = allowed["properties"]["event"]["properties"]["action"]["enum"]
     assert sorted({event["event"]["action"] for event in events}) == sorted(every)
     assert len({event["event"]["id"] for event in events}) == len(events)
-    assert len(consuming.messages(settings, "commands")) == 1
+    assert len(consuming.messages(settings, "commands")) == 2
 
 
 def test_inputs_conform_too(broker: Broker, names: Names, create_topics: CreateTopics) -> None:

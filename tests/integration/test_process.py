@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.errors import KafkaUnavailableError
+from consumer.errors import KafkaUnavailableError, ThresholdError
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
-from consumer.settings import Settings
+from consumer.settings import Settings, load
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming
@@ -293,3 +293,39 @@ def test_the_environment_reaches_the_process(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert ended.stderr.startswith("error: setting watch.fidi_z:")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_a_wrong_threshold_file_at_start_is_an_error(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(
+        broker.bootstrap, names, decision__threshold_config=str(tmp_path / "nowhere.json")
+    )
+    with pytest.raises(ThresholdError, match=r"nowhere\.json"):
+        consuming.consume(settings, consuming.model(tmp_path / "model"))
+
+
+def test_sigterm_ends_it_though_the_broker_is_gone(tmp_path: Path) -> None:
+    consuming.model(tmp_path / "model")
+    dying = subprocess.Popen(
+        [sys.executable, "-m", "consumer", "broker"], stdout=subprocess.PIPE, text=True
+    )
+    assert dying.stdout is not None
+    address = dying.stdout.readline().split()[3]
+    settings = load(None, {"kafka.bootstrap_servers": address})
+    consuming.send(settings, consuming.rows(500, seed=15), range(500))
+    process = start(settings, tmp_path / "model")
+    try:
+        wait_for(lambda: _count(settings, "labelled") == 500)
+        consuming.send(settings, consuming.rows(1_000, seed=15), range(500, 1_000))
+        dying.kill()
+        time.sleep(1)
+        process.terminate()
+        _, said = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        dying.kill()
+    assert process.returncode == 1
+    assert "no Kafka broker answers; trying on" in said
+    assert said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
