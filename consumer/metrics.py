@@ -129,8 +129,8 @@ def expected_cost(counts: Confusion, missed_fraud: float, false_alarm: float) ->
 def break_even(healed: Confusion, frozen: Confusion, missed_fraud: float) -> float | None:
     """Price of a false alarm at which both models cost the same.
 
-    The model with fewer false alarms is the cheaper one above it. None where no price makes them
-    equal: one of the two is then at least as cheap at every price.
+    The model with fewer false alarms is the cheaper one above it. None where no price above 0 makes
+    them equal: one of the two is then at least as cheap at every price.
 
     >>> frozen = Confusion(tp=128, tn=318, fp=532, fn=22)
     >>> round(break_even(Confusion(tp=51, tn=673, fp=177, fn=99), frozen, 5000), 2)
@@ -140,7 +140,7 @@ def break_even(healed: Confusion, frozen: Confusion, missed_fraud: float) -> flo
     if alarms_saved == 0:
         return None
     price = (healed.fn - frozen.fn) * missed_fraud / alarms_saved
-    return float(price) if price >= 0 else None
+    return float(price) if price > 0 else None
 
 
 def figures(

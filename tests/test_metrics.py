@@ -175,3 +175,8 @@ def test_confusion_accounts_for_every_row(drawn):
     assert sum(counts) == weight.sum()
     assert counts.tp + counts.fn == weight[label == 1].sum()
     assert counts.tp + counts.fp == weight[score >= 0.5].sum()
+
+
+def test_no_break_even_where_only_false_alarms_differ() -> None:
+    fewer, more = Confusion(tp=1, tn=9, fp=1, fn=1), Confusion(tp=1, tn=8, fp=2, fn=1)
+    assert break_even(fewer, more, 5000) is None
