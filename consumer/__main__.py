@@ -41,6 +41,9 @@ BootstrapServers = Annotated[
 ApplicationId = Annotated[
     str | None, typer.Option(help="Names group, transactional id and our topics. [application_id]")
 ]
+TransactionsTopic = Annotated[
+    str | None, typer.Option(help="Input; keyed by transaction id. [input.transactions.topic]")
+]
 
 
 class _Recipe(StrEnum):
@@ -110,9 +113,7 @@ def run(
     instance_id: Annotated[
         str | None, typer.Option(help="Unique to a process, stable. [instance_id]")
     ] = None,
-    transactions_topic: Annotated[
-        str | None, typer.Option(help="Input; keyed by transaction id. [input.transactions.topic]")
-    ] = None,
+    transactions_topic: TransactionsTopic = None,
     labels_topic: Annotated[
         str | None, typer.Option(help="Input; as many partitions. [input.labels.topic]")
     ] = None,
@@ -162,12 +163,11 @@ def run(
             "decision.threshold_config": threshold_config,
         },
     )
-    if effective.model is None:
-        raise SettingsError("no model: name a model directory with --model (see `train`)")
+    directory = _model(effective)
     log.info("starting", settings=masked(effective))
     from consumer import run_command
 
-    run_command.run(effective, effective.model, until_end=until_end, live=live)
+    run_command.run(effective, directory, until_end=until_end, live=live)
 
 
 @app.command()
@@ -207,9 +207,7 @@ def audit(
     id_: Annotated[str | None, typer.Option("--id", help="One transaction's id.")] = None,
     bootstrap_servers: BootstrapServers = None,
     application_id: ApplicationId = None,
-    transactions_topic: Annotated[
-        str | None, typer.Option(help="Input of the scores. [input.transactions.topic]")
-    ] = None,
+    transactions_topic: TransactionsTopic = None,
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
@@ -224,11 +222,10 @@ def audit(
             "input.transactions.topic": transactions_topic,
         },
     )
-    if effective.model is None:
-        raise SettingsError("no model: name the model directory that scored with --model")
+    directory = _model(effective)
     from consumer import audit_command
 
-    audit_command.run(effective, effective.model, from_, to, id_)
+    audit_command.run(effective, directory, from_, to, id_)
 
 
 @app.command("settings")
@@ -262,6 +259,12 @@ def demo(
     from consumer import demo as story
 
     story.run(out, rate)
+
+
+def _model(settings: Settings) -> Path:
+    if settings.model is None:
+        raise SettingsError("no model: name a model directory with --model (see `train`)")
+    return settings.model
 
 
 def _parsed(text: str) -> Any:
