@@ -61,3 +61,11 @@ class BatchCutter:
     def end(self) -> None:
         """Begin the next batch."""
         self.seen = 0
+
+    def state(self) -> list[int]:
+        """What a restart needs."""
+        return [self.seen, self._earliest, self._latest]
+
+    def load(self, state: list[int]) -> None:
+        """Go on from a state."""
+        self.seen, self._earliest, self._latest = state

@@ -121,6 +121,7 @@ class Labelled:
     threshold: Float64
     adapter_version: Int64
     offset: Int64  # of the transaction
+    weight: Float64  # transactions that the row stands for, where they were sampled
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,6 +142,7 @@ class Labelled:
             self.threshold[part],
             self.adapter_version[part],
             self.offset[part],
+            self.weight[part],
         )
 
     @staticmethod
@@ -159,4 +161,5 @@ class Labelled:
             np.concatenate([part.threshold for part in parts]),
             np.concatenate([part.adapter_version for part in parts]),
             np.concatenate([part.offset for part in parts]),
+            np.concatenate([part.weight for part in parts]),
         )

@@ -55,8 +55,13 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         )
 
 
-def labelled(batch: Labelled, topic: str, features: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """(key, value) of each joined row, in the order in which the labels came."""
+def labelled(
+    batch: Labelled, topic: str, features: Sequence[str], *, correction: bool = False
+) -> Iterator[tuple[str, bytes]]:
+    """(key, value) of each joined row, in the order in which the labels came.
+
+    `correction`: the row was joined before, with another label.
+    """
     for index, name in enumerate(batch.ids):
         event_time, labelled_at = int(batch.event_time[index]), int(batch.labelled_at[index])
         yield (
@@ -74,7 +79,8 @@ def labelled(batch: Labelled, topic: str, features: Sequence[str]) -> Iterator[t
                     "shadow_score": float(batch.shadow[index]),
                     "threshold": float(batch.threshold[index]),
                     "adapter_version": int(batch.adapter_version[index]),
-                    "weight": 1.0,
+                    "weight": float(batch.weight[index]),
+                    "correction": correction,
                     "topic": topic,
                     "partition": batch.partition,
                     "offset": int(batch.offset[index]),

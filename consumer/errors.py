@@ -17,6 +17,10 @@ class KafkaUnavailableError(ReflexiveError):
     """The broker cannot be reached, or a topic is missing or wrongly set up."""
 
 
+class AbortedError(KafkaUnavailableError):
+    """A transaction was aborted; what led to it can be read and done again."""
+
+
 class FencedError(ReflexiveError):
     """Another process with the same transactional id has taken over."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -83,6 +84,19 @@ class Events:
         )
         here = {"topic": place.topic, "partition": place.partition, "offset": place.offset}
         return self._event(identity, place.time_ms, action, message, {**here, **fields})
+
+    def state(self, partition: int) -> dict[str, Any]:
+        """What a restart needs to go on with the ordinals of a partition, by topic."""
+        return {
+            topic: [offset, counts]
+            for (topic, number), (offset, counts) in self._ordinals.items()
+            if number == partition
+        }
+
+    def load(self, partition: int, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        for topic, (offset, counts) in state.items():
+            self._ordinals[topic, partition] = (offset, Counter(counts))
 
     def of_process(self, now_ms: int, action: str, message: str, /, **fields: Any) -> Event:
         """An event of the process's own life: its time is the wall clock."""

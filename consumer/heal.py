@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +29,17 @@ TINY = 1.2e-38
 WEIGHT_BASE, WEIGHT_SLOPE, WEIGHT_SHARE, WEIGHT_MOST = 2.0, 10.0, 0.10, 4.0
 
 
+# What Adam remembers of a parameter from one heal to the next.
+_REMEMBERED = ("step", "exp_avg", "exp_avg_sq")
+Moments = Mapping[str, Tensor]  # by parameter and what is remembered: "gate.weight.exp_avg"
+
+
 @dataclass(frozen=True, slots=True)
 class Healed:
     """A candidate adapter and what the heal did on its own rows (in-sample figures)."""
 
     adapter: AdapterState
+    moments: Moments
     score: Float32  # (rows,) of the candidate on the rows it was healed on
     loss_before: float
     loss_after: float
@@ -94,7 +100,11 @@ def heal_step(
 
 
 class Healer:
-    """Heals on a copy of the model. The optimiser's moments persist over heals, as published."""
+    """Heals on a copy of the model, from a start that is given to an end that is handed back.
+
+    The optimiser's moments persist over heals, as published: the caller keeps them, so that a heal
+    which is discarded leaves nothing behind.
+    """
 
     def __init__(self, module: SelfHealingMLP, rules: Rules, steps: int, rate: float) -> None:
         self._module = copy.deepcopy(module)
@@ -102,10 +112,6 @@ class Healer:
         self._rules = rules
         self._steps = steps
         self._rate = rate
-        self._optimiser = self._new_optimiser()
-
-    def _new_optimiser(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self._module.reflexive.parameters(), lr=self._rate)
 
     def heal(
         self,
@@ -114,9 +120,12 @@ class Healer:
         label: Int8,
         conflict_probability: float,
         cancelled: Callable[[], bool] = never,
+        *,
+        moments: Moments | None = None,
     ) -> Healed:
         """Heal from `start` on labelled rows `x: (rows, features)`, `label: (rows,)`.
 
+        `moments`: those of the heal before; None for the first one.
         Raises: DivergedError where a parameter is no longer finite; CancelledError where
         `cancelled`, asked before every step, says so.
         """
@@ -131,25 +140,36 @@ class Healer:
         fired = torch.from_numpy(self._rules.fired(x).any(axis=1))  # (rows,)
         rule = fired.float() if len(self._rules) else None
         weight = positive_weight(y, fired & (p < conflict_probability))
-        try:
-            first = self._train(h, y, rule, weight, cancelled)
-            with torch.no_grad():
-                score = module.decide(h)
-                after = heal_loss(score, y, rule, weight).item()
-            adapter = module.adapter_state()
-            finite = all(bool(torch.isfinite(tensor).all()) for tensor in adapter.values())
-            if not finite or not math.isfinite(after):
-                raise DivergedError(f"loss {first:.4f} became {after:.4f}")
-        except CancelledError:
-            raise
-        except Exception:
-            # Moments that met an infinite gradient would spoil every later heal.
-            self._optimiser = self._new_optimiser()
-            raise
-        return Healed(adapter, score.numpy(), first, after, weight)
+        optimiser = self._optimiser(moments)
+        first = self._train(optimiser, h, y, rule, weight, cancelled)
+        with torch.no_grad():
+            score = module.decide(h)
+            after = heal_loss(score, y, rule, weight).item()
+        adapter = module.adapter_state()
+        finite = all(bool(torch.isfinite(tensor).all()) for tensor in adapter.values())
+        if not finite or not math.isfinite(after):
+            raise DivergedError(f"loss {first:.4f} became {after:.4f}")
+        return Healed(adapter, self._moments(optimiser), score.numpy(), first, after, weight)
+
+    def _optimiser(self, moments: Moments | None) -> torch.optim.Optimizer:
+        optimiser = torch.optim.Adam(self._module.reflexive.parameters(), lr=self._rate)
+        if moments is not None:
+            for name, parameter in self._module.reflexive.named_parameters():
+                optimiser.state[parameter] = {
+                    what: moments[f"{name}.{what}"].clone() for what in _REMEMBERED
+                }
+        return optimiser
+
+    def _moments(self, optimiser: torch.optim.Optimizer) -> Moments:
+        return {
+            f"{name}.{what}": optimiser.state[parameter][what].clone()
+            for name, parameter in self._module.reflexive.named_parameters()
+            for what in _REMEMBERED
+        }
 
     def _train(
         self,
+        optimiser: torch.optim.Optimizer,
         h: Tensor,
         label: Tensor,
         rule: Tensor | None,
@@ -162,7 +182,7 @@ class Healer:
             if cancelled():
                 raise CancelledError
             try:
-                loss = heal_step(self._module, self._optimiser, h, label, rule, weight)
+                loss = heal_step(self._module, optimiser, h, label, rule, weight)
             except RuntimeError as error:  # torch refuses a probability that is not a number
                 raise DivergedError(f"{error} in step {number + 1}") from error
             if not math.isfinite(loss):

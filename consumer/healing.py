@@ -6,14 +6,13 @@ that is finite is deployed, and the health monitor decides afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from consumer import metrics
-from consumer.columns import Labelled
 from consumer.events import Events
-from consumer.heal import Healed, Healer
+from consumer.evidence import Evidence
+from consumer.heal import Healed, Healer, Moments
 from consumer.health import Health, Verdict
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
@@ -28,16 +27,6 @@ HEALTHY, DRIFTING, HEALING, ROLLED_BACK = "HEALTHY", "DRIFTING", "HEALING", "ROL
 # While the loop waits for an inline heal it must keep polling, or the group would evict it.
 WAIT_S = 0.05
 Idle = Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A labelled batch: consecutive joined rows of one partition, its number and its place."""
-
-    rows: Labelled
-    batch: int
-    place: Place
-    reasons: tuple[str, ...]  # why an alarm is raised; empty: there is none
 
 
 class Healing:
@@ -57,6 +46,7 @@ class Healing:
         self._worker = Worker(healer, low_priority=not self._inline)
         self._in_flight: Evidence | None = None
         self._waiting: Evidence | None = None
+        self._moments: Moments | None = None
         self._alarm = False
         self.state = HEALTHY
         self.deployed: Snapshot
@@ -126,11 +116,51 @@ class Healing:
             self._next()
             self._move(dropped.place)
 
-    def take_over(self, registry: Registry, deployed: Snapshot | None) -> None:
-        """Go on from what the registry topic holds: another replica may have healed before us."""
-        self._registry.adopt(registry)
-        if deployed is not None:
-            self.deployed = deployed
+    def follow(self, deployed: Snapshot) -> None:
+        """Another replica has deployed a snapshot: batches begin with it from now on."""
+        self.deployed = deployed
+
+    def take_over(
+        self,
+        state: Mapping[str, Any] | None,
+        moments: Moments | None,
+        open_requests: Sequence[Evidence],
+    ) -> None:
+        """Heal from where the healer before us was at its last commit.
+
+        What it had requested is requested again; that was said already.
+        """
+        if state is None:
+            return
+        self._moments = moments
+        self._health.load(state["health"])
+        self.state, self.rolled_back = state["state"], state["rolled_back"]
+        self._alarm = state["alarm"]
+        self.heals, self.rollbacks = state["heals"], state["rollbacks"]
+        if open_requests:
+            self._submit(open_requests[0])
+            self._waiting = open_requests[1] if len(open_requests) > 1 else None
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `take_over` needs, but for the moments and the open requests."""
+        return {
+            "health": self._health.state(),
+            "state": self.state,
+            "rolled_back": self.rolled_back,
+            "alarm": self._alarm,
+            "heals": self.heals,
+            "rollbacks": self.rollbacks,
+        }
+
+    @property
+    def moments(self) -> Moments | None:
+        """The optimiser's, after the last heal that was deployed."""
+        return self._moments
+
+    @property
+    def open_requests(self) -> tuple[Evidence, ...]:
+        """The heal in flight, then the one that waits."""
+        return tuple(e for e in (self._in_flight, self._waiting) if e is not None)
 
     def retire(self) -> None:
         """Another replica heals from now on."""
@@ -150,8 +180,12 @@ class Healing:
     def _submit(self, evidence: Evidence) -> None:
         self._in_flight = evidence
         self._worker.submit(
-            HealRequest(evidence.rows, self.thresholds.watch_conflict_probability),
-            self.deployed.adapter,
+            HealRequest(
+                evidence.rows,
+                self.thresholds.watch_conflict_probability,
+                self.deployed.adapter,
+                self._moments,
+            )
         )
 
     def _next(self) -> None:
@@ -187,6 +221,7 @@ class Healing:
             evidence=evidence,
             figures=in_force,
         )
+        self._moments = healed.moments
         self.heals += 1
         self.rolled_back = False
         self._events_at(

@@ -7,7 +7,9 @@ are taken on the very rows that were healed on: weak evidence, kept so that its 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,22 @@ class Health:
         self._updates += 1
         if after_heal and self._baseline is None:
             self._baseline = (accuracy, f1)
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return {
+            "accuracy": list(self._accuracy),
+            "f1": list(self._f1),
+            "updates": self._updates,
+            "baseline": self._baseline,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._accuracy.extend(state["accuracy"])
+        self._f1.extend(state["f1"])
+        self._updates = state["updates"]
+        self._baseline = tuple(state["baseline"]) if state["baseline"] else None
 
     def check(self, *, f1_drop: float, accuracy_drop: float) -> Verdict | None:
         """Compare with the baseline; None before there are `min_updates` batches and a heal."""

@@ -21,6 +21,11 @@ class _Early(NamedTuple):
     source: str | None
 
 
+class Matched(NamedTuple):
+    joined: Labelled
+    corrected: list
+
+
 class Join:
     """The join of one partition. Rules, each with a counter in `counts`, which partitions share:
 
@@ -31,8 +36,10 @@ class Join:
     - `reused_id`: a second transaction of the same id; labels go to the newer one.
     """
 
-    def __init__(self, partition: int, features: int, max_rows: int, counts: Counter[str]) -> None:
-        self.counts = counts
+    def __init__(
+        self, partition: int, features: int, max_rows: int, horizon_ms: int = 0, schema: int = 0
+    ) -> None:
+        self.counts: Counter[str] = Counter()
         self._partition = partition
         self._max_rows = max_rows
         self._slot_of: dict[str, int] = {}
@@ -74,7 +81,19 @@ class Join:
                 [row[1].source for row in waiting],
                 np.zeros(len(waiting), np.int64),
             )
-        )
+        ).joined
+
+    def changes(self):
+        return []
+
+    def state(self):
+        return {"counts": self.counts}
+
+    def replay(self, keys, values, before):
+        pass
+
+    def resume(self, state):
+        self.counts = Counter(state["counts"])
 
     def _add(
         self, scores: Scores, start: int, stop: int, waiting: list[tuple[str, _Early]]
@@ -106,7 +125,7 @@ class Join:
         self._threshold[slots] = scores.threshold
         self._x[slots] = rows.x
 
-    def match(self, labels: Labels) -> Labelled:
+    def match(self, labels: Labels):
         """Join labels to their transactions; the rest waits or is counted."""
         found: list[int] = []
         slots: list[int] = []
@@ -128,19 +147,23 @@ class Join:
                 found.append(index)
                 slots.append(slot)
         self.counts["matched"] += len(found)
-        return Labelled(
-            self._partition,
-            [labels.ids[index] for index in found],
-            self._event_time[slots],
-            labels.labelled_at[found],
-            labels.is_fraud[found],
-            [labels.source[index] for index in found],
-            self._x[slots],
-            self._score[slots],
-            self._shadow[slots],
-            self._threshold[slots],
-            self._version[slots],
-            self._offset[slots],
+        return Matched(
+            Labelled(
+                self._partition,
+                [labels.ids[index] for index in found],
+                self._event_time[slots],
+                labels.labelled_at[found],
+                labels.is_fraud[found],
+                [labels.source[index] for index in found],
+                self._x[slots],
+                self._score[slots],
+                self._shadow[slots],
+                self._threshold[slots],
+                self._version[slots],
+                self._offset[slots],
+                np.ones(len(slots)),
+            ),
+            [],
         )
 
     def _wait(self, name: str, early: _Early) -> None:

@@ -12,15 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import structlog
 
-from consumer import restore
+from consumer import failpoints
+from consumer.checkpoints import Checkpoints
 from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
-from consumer.errors import KafkaUnavailableError, ThresholdError
+from consumer.errors import AbortedError, KafkaUnavailableError, ThresholdError
 from consumer.kafka import topics
 from consumer.kafka.dead_letters import DeadLetter
+from consumer.kafka.reader import Reader
 from consumer.kafka.record import Record
 from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
@@ -28,6 +29,8 @@ from consumer.model_directory import Model
 from consumer.order import Lane, Sequencer
 from consumer.pipeline import HEALER, Pipeline
 from consumer.publish import Publisher
+from consumer.registry import Place
+from consumer.restore import RegistryTopic
 from consumer.settings import Settings
 from consumer.status import Status
 from consumer.threshold import Thresholds, read_command
@@ -45,6 +48,11 @@ WAIT_COMMIT_S = 1.0
 # librdkafka waits up to a minute for a broker that is gone; who sent a signal does not. To leave at
 # once is safe: what is not committed was never visible.
 PATIENCE_S = 10
+
+# An aborted transaction is done again as long as the broker may come back; and not for ever where
+# the same one is aborted each time.
+RECOVER_S = 60.0
+MOST_ABORTS = 5
 
 OnStatus = Callable[[Status], None]
 
@@ -75,7 +83,9 @@ class Loop:
         )
         self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
         self._rows = 0  # scored since the last commit
-        self._aborted = False
+        self._aborts = 0  # since the last commit
+        self._failed = False
+        self._last_status: Status | None = None  # before our partitions went
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
 
@@ -91,7 +101,7 @@ class Loop:
     @property
     def status(self) -> Status:
         """Where things stand."""
-        return replace(self._pipeline.status(), dead_letters=self._publisher.dead_letters)
+        return self._last_status or self._pipeline.status()
 
     def run(self) -> Status:
         """Consume until stopped, or with `until_end` until all is read and every heal has ended.
@@ -104,65 +114,136 @@ class Loop:
             command = read_command(settings.decision.threshold_config, "start", _now_ms())
             Thresholds.of(settings).changed(command.thresholds)
         topics.ensure(settings)
-        registry, deployed = restore.from_topic(settings, self._model)
-        if deployed is not None:
-            log.info("resuming from the registry", adapter_version=deployed.version)
-        self._pipeline = Pipeline(settings, self._model, restored=registry)
-        self._sequencer: Sequencer[DeadLetter] = Sequencer(
-            self._pipeline, settings.order(until_end=self._until_end), self._wait, self._commit
-        )
+        # First: it ends a transaction that a process of the same id, killed, has left open.
         self._sink = Sink(settings)
-        self._publisher = Publisher(
-            settings, self._sink, self._model.features, self._model.manifest.model_version
-        )
+        self._begin("process start")
         try:
-            self._pipeline.start(deployed, _now_ms())
             self._source = Source(settings, self, until_end=self._until_end)
             try:
-                self._consume()
-                self._pipeline.stop(self._why_stop or "done", _now_ms(), CLOSE_S)
-                self._commit()
+                self._run()
             except BaseException:
                 self._abort()
                 raise
             finally:
                 self._source.close()
         finally:
-            self._pipeline.healing.close(CLOSE_S)
-            self._sink.close()
+            self._end()
         return self.status
+
+    def _begin(self, why: str) -> None:
+        """Stages without partitions, and the adapter that the registry topic says is deployed."""
+        settings = self._settings
+        self._registry = RegistryTopic(settings, self._model)
+        deployed = self._registry.deployed
+        if deployed is not None:
+            log.info("resuming from the registry", adapter_version=deployed.version)
+        self._pipeline = Pipeline(settings, self._model, restored=self._registry.registry)
+        self._sequencer: Sequencer[DeadLetter] = Sequencer(
+            self._pipeline, settings.order(until_end=self._until_end), self._wait, self._commit
+        )
+        self._publisher = Publisher(
+            settings, self._sink, self._model.features, self._model.manifest.model_version
+        )
+        self._checkpoints = Checkpoints(settings, self._model, self._sink)
+        self._backlog.clear()
+        self._committed = {}
+        self._rows = 0
+        self._pipeline.start(deployed, _now_ms(), why)
+
+    def _abort(self) -> None:
+        """After an error: nothing of the open transaction may be seen, no offset moves any more."""
+        self._failed = True
+        self._sink.abort()
+
+    def _end(self) -> None:
+        self._pipeline.healing.close(CLOSE_S)
+        self._registry.close()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._consume()
+                self._pipeline.stop(self._why_stop or "done", _now_ms(), CLOSE_S)
+                self._commit()
+            except AbortedError as error:
+                self._recover(error)
+            else:
+                self._last_status = self._pipeline.status()
+                return
+
+    def _recover(self, error: AbortedError) -> None:
+        """Nothing of the transaction is visible: go back to the last commit, offsets and state."""
+        self._aborts += 1
+        if self._aborts > MOST_ABORTS:
+            raise error
+        log.warning("going back to the last commit", reason=str(error))
+        deadline = time.monotonic() + RECOVER_S
+        while True:
+            try:
+                self._end()
+                self._begin(f"an aborted transaction ({error})")
+                self._source.restart()
+            except KafkaUnavailableError:
+                if time.monotonic() > deadline or self._why_stop is not None:
+                    raise
+                time.sleep(1)
+            else:
+                return
 
     # --- Rebalance: called by the source while polling ---
 
-    def assigned(self, partitions: Sequence[int], starts: dict[tuple[str, int], int]) -> None:
-        """Begin lanes for these partitions, where the last owner stopped."""
-        if HEALER in partitions:
-            self._pipeline.healing.take_over(*restore.from_topic(self._settings, self._model))
-        self._pipeline.assign(partitions, _now_ms())
-        for partition in partitions:
-            lane = self._sequencer.lanes[partition] = Lane()
-            lane.transactions.position = starts.get((self._transactions, partition), -1)
-            lane.labels.position = starts.get((self._labels, partition), -1)
+    def assigned(
+        self, partitions: Sequence[int], committed: dict[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int]:
+        """Begin lanes for these partitions, where and how the last owner left them."""
+        failpoints.reach("rebalance")
+        topics_ = (self._transactions, self._labels)
+        starts: dict[tuple[str, int], int] = {}
+        self._registry.catch_up()
+        with Reader(self._settings.kafka) as reader:
+            restored = {}
+            for number in partitions:
+                known = {t: committed[t, number] for t in topics_ if (t, number) in committed}
+                found, positions = self._checkpoints.read(reader, number, known)
+                lane = self._sequencer.lanes[number] = Lane()
+                if found is not None:
+                    restored[number] = self._checkpoints.restored(
+                        reader, number, found, self._registry
+                    )
+                    lane.load(found.lane)
+                lane.transactions.position = positions.get(self._transactions, -1)
+                lane.labels.position = positions.get(self._labels, -1)
+                starts |= {(topic, number): at for topic, at in positions.items() if at >= 0}
+                if number == HEALER:
+                    healing = self._pipeline.healing
+                    if self._registry.deployed is not None:
+                        healing.follow(self._registry.deployed)
+                    self._checkpoints.take_over(healing, found, self._registry)
+            self._pipeline.assign(partitions, _now_ms(), restored)
+        return starts
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
         """Commit what was processed, and forget them.
 
-        Raises: KafkaUnavailableError where they are lost: another member may have begun to process
-        them from the committed offsets, so what we hold of them must never be seen.
+        Where they are lost, another member may have begun to process them from the committed
+        offsets: what we hold of them must never be seen. The group assigns us others.
         """
-        if self._aborted:
+        failpoints.reach("rebalance")
+        if self._failed:
             return
         if lost:
-            self._abort()
-            raise KafkaUnavailableError(
-                f"the group took partitions {', '.join(map(str, partitions))} of "
-                f"{self._transactions!r} from us: we were silent too long, or no broker answered. "
-                "Nothing uncommitted is visible; start again to go on from the committed offsets"
-            )
-        self._commit()
-        for partition in partitions:
-            self._sequencer.lanes.pop(partition, None)
-        self._pipeline.revoke(partitions, _now_ms())
+            log.warning("the group took our partitions: we were silent too long", lost=partitions)
+            self._sink.abort()
+            self._end()
+            self._begin(f"partitions {', '.join(map(str, partitions))} were lost")
+            return
+        try:
+            self._commit()
+        finally:
+            for number in partitions:
+                self._sequencer.lanes.pop(number, None)
+                self._checkpoints.forget(number)
+            self._pipeline.revoke(partitions, _now_ms())
         self._commit()
 
     # --- One turn ---
@@ -179,11 +260,18 @@ class Loop:
                 self._process(self._backlog.pop(0))
             # A heal may end while the stream is quiet; what it made counts from the next batch on.
             self._pipeline.healing.collect()
+            self._follow()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
             if self._source.finished and not self._waiting_rows():
                 self._pipeline.settle(self._wait)
                 self.stop("both topics are read to where they ended at the start")
+
+    def _follow(self) -> None:
+        """Where another replica heals, begin batches with what it has deployed last."""
+        deployed = self._registry.follow()
+        if deployed is not None and not self._pipeline.healing.heals_here:
+            self._pipeline.healing.follow(deployed)
 
     def _waiting_rows(self) -> int:
         return sum(
@@ -267,30 +355,39 @@ class Loop:
             return
         self._sink.begin()
         for letter in letters:
+            record = letter.record
             self._publisher.dead_letter(letter)
+            at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
+            self._pipeline.dead_letter(at, letter.kind)
+        # Taken once more: what was said of the dead letters belongs to the same commit.
         self._publisher.publish(out)
+        self._publisher.publish(self._pipeline.out.take())
         self._rows += sum(map(len, out.scores))
 
     def _commit(self) -> None:
-        """Commit what is published, with the offsets of what was processed."""
-        self._publish()
-        for place, counts in self._publisher.take_dead():
-            self._pipeline.dead_letters(place, counts)
+        """Commit what is published, with the offsets and the state of what was processed."""
         self._publish()
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
+        self._sink.begin()
+        by_partition: dict[int, dict[str, int]] = {number: {} for number in self._sequencer.lanes}
+        for (topic, number), at in positions.items():
+            by_partition[number][topic] = at
+        self._checkpoints.write(self._pipeline, self._sequencer.lanes, by_partition)
+        failpoints.reach("produced")
         # All of them, moved or not: the group subscribes to the transactions alone, and the broker
         # forgets offsets of other topics a week (offsets.retention.minutes) after their commit.
-        self._sink.commit(self._source.offsets(positions), self._source.group())
+        offsets = self._source.offsets(positions)
+        if self._settings.delivery == "exactly_once":
+            self._sink.commit(offsets, self._source.group())
+        else:
+            self._sink.flush()
+            self._source.commit(offsets)
         self._pipeline.committed()
         self._committed = positions
         self._rows = 0
-
-    def _abort(self) -> None:
-        """After an error: nothing of the open transaction may be seen, no offset moves any more."""
-        self._aborted = True
-        self._sink.close()
+        self._aborts = 0
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +48,7 @@ class Queue(Generic[C, R]):
     # Effective times never go back: a record that is late by event time counts when it arrives.
     times: Int64 = field(default_factory=lambda: np.empty(0, np.int64))
     clock: int = 0  # the latest effective time that was put
+    passed: int = 0  # the latest effective time that was taken
     _read: int = -1  # offset after the last record read
     _rejected: deque[tuple[int, R]] = field(default_factory=deque)
 
@@ -70,6 +71,7 @@ class Queue(Generic[C, R]):
         assert self.rows is not None
         taken = self.rows.rows(0, count)
         left = len(self) - count
+        self.passed = int(self.times[count - 1])
         self.rows = self.rows.rows(count, len(self)) if left else None
         self.times = self.times[count:]
         self._advance()
@@ -96,6 +98,20 @@ class Lane(Generic[R]):
         self.labels: Queue[Labels, R] = Queue(Labels.concatenate, lambda rows: rows.labelled_at)
         self.ends_at: int | None = None  # time of the last record of a batch scored whole
 
+    def checkpoint(self) -> dict[str, Any]:
+        """What `load` needs: the rows that wait are read again."""
+        return {
+            "transactions": self.transactions.passed,
+            "labels": self.labels.passed,
+            "ends_at": self.ends_at,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.transactions.clock = self.transactions.passed = state["transactions"]
+        self.labels.clock = self.labels.passed = state["labels"]
+        self.ends_at = state["ends_at"]
+
 
 def _nothing() -> None:
     """For a driver that has nothing to commit to."""
@@ -116,6 +132,7 @@ class Sequencer(Generic[R]):
 
     def run(self) -> None:
         """Process what may be processed now."""
+        self._pipeline.resume(self._idle)
         if self._by_event_time:
             while self._step():
                 pass
@@ -136,12 +153,13 @@ class Sequencer(Generic[R]):
         lane = self.lanes.get(partition)
         if lane is None:
             return  # revoked while an inline heal was waited for
-        while len(lane.transactions):
-            count = self._cut(partition)
-            self._take_and_score(partition, count)
+        while len(lane.transactions) or lane.ends_at is not None:
+            if lane.ends_at is None:
+                self._take_and_score(partition)
             if self.lanes.get(partition) is not lane:
                 return  # revoked while an inline heal was waited for
-            if count is not None:
+            if lane.ends_at is not None:
+                lane.ends_at = None
                 self._pipeline.end_batch(partition)
         labels = len(lane.labels)
         if not lane.transactions.at_end:
@@ -172,16 +190,17 @@ class Sequencer(Generic[R]):
             lane.ends_at = None
             self._pipeline.end_batch(partition)
             return True
-        count = self._cut(partition)
-        if count is not None:
-            lane.ends_at = int(lane.transactions.times[count - 1])
-        self._take_and_score(partition, count)
+        self._take_and_score(partition)
         return True
 
-    def _take_and_score(self, partition: int, count: int | None) -> None:
+    def _take_and_score(self, partition: int) -> None:
         if self._pipeline.swap_needs_commit(partition):
             self._commit()
-        queue = self.lanes[partition].transactions
+        lane = self.lanes[partition]
+        queue, count = lane.transactions, self._cut(partition)
+        if count is not None:
+            # Before scoring, which may wait for a heal and commit: that the batch is to end.
+            lane.ends_at = int(queue.times[count - 1])
         self._pipeline.score(queue.take(count or len(queue)), self._idle)
 
     def _next_time(self, partition: int) -> float | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from consumer.columns import Labelled, Scores
 from consumer.events import Event
 from consumer.registry import Activation, Snapshot
 from consumer.threshold import Command
+
+Changes = list[tuple[str, bytes | None]]  # keys and values of a changelog; None is a tombstone
 
 
 @dataclass(slots=True)
@@ -16,6 +18,8 @@ class Outputs:
 
     scores: list[Scores] = field(default_factory=list)
     labelled: list[Labelled] = field(default_factory=list)
+    corrected: list[Labelled] = field(default_factory=list)  # joined before, with another label
+    pending: list[tuple[int, Changes]] = field(default_factory=list)  # of a partition's join
     snapshots: list[Snapshot] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
     deployed: list[int] = field(default_factory=list)  # versions, the last one counts
@@ -24,27 +28,11 @@ class Outputs:
 
     def any(self) -> bool:
         """Is there anything?"""
-        return bool(
-            self.scores
-            or self.labelled
-            or self.snapshots
-            or self.activations
-            or self.deployed
-            or self.commands
-            or self.events
-        )
+        return any(getattr(self, each.name) for each in fields(self))
 
     def take(self) -> Outputs:
         """Hand over what there is and begin anew."""
-        taken = Outputs(
-            self.scores,
-            self.labelled,
-            self.snapshots,
-            self.activations,
-            self.deployed,
-            self.commands,
-            self.events,
-        )
-        self.scores, self.labelled, self.snapshots = [], [], []
-        self.activations, self.deployed, self.commands, self.events = [], [], [], []
+        taken = Outputs(**{each.name: getattr(self, each.name) for each in fields(self)})
+        for each in fields(self):
+            setattr(self, each.name, [])
         return taken

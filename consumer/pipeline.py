@@ -7,51 +7,34 @@ takes the outputs. Whatever the driver's chunks, the same order of records gives
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
+import xxhash
 
-from consumer import signals
-from consumer.batch import BatchCutter
-from consumer.columns import Float32, Int64, Labelled, Labels, Scores, Transactions
+from consumer import failpoints
+from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
 from consumer.errors import ThresholdError
 from consumer.events import Events
-from consumer.healing import HEALTHY, Evidence, Healing, Idle
+from consumer.evidence import Evidence
+from consumer.healing import Healing, Idle
 from consumer.join import Join
-from consumer.model import columns_of
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
+from consumer.partition import DeadLetters, Partition, Restored
 from consumer.registry import Activation, Place, Registry, Snapshot
 from consumer.score import Scorer
 from consumer.settings import Settings
+from consumer.signals import Signal
 from consumer.status import Batch, Status
 from consumer.threshold import Command
+from consumer.watch import Watch
 
 # Of several replicas the owner of this partition heals; the others score.
 HEALER = 0
-
-
-@dataclass(slots=True)
-class _Partition:
-    """What one partition's monitor batches and labelled batches hold."""
-
-    cutter: BatchCutter
-    fidi: signals.Fidi
-    join: Join
-    active: Snapshot | None = None  # in force for the rows of the current batch
-    state: str = HEALTHY  # when the current batch began
-    batches: int = 0
-    x: list[Float32] = field(default_factory=list)
-    score: list[Float32] = field(default_factory=list)
-    first_offset: int = 0
-    place: Place | None = None  # of the last record scored
-    alarm: tuple[str, ...] = ()  # reasons of the last batch
-    unanswered: tuple[str, ...] = ()  # reasons of the last alarm since the last labelled batch
-    labelled: list[Labelled] = field(default_factory=list)
-    labelled_rows: int = 0
-    labelled_batches: int = 0
+# At most one event about dead letters in so many offsets of a topic: the first one says so at once,
+# and a flood of them is no flood of events.
+DEAD_WINDOW = 1_000
 
 
 class Pipeline:
@@ -63,23 +46,21 @@ class Pipeline:
         self._settings = settings
         self._model = model
         self._topic = settings.input.transactions.topic
+        self._inline = settings.heal.mode == "inline"
+        # So that rows of another feature list are told apart in the join's changelog.
+        self._schema = xxhash.xxh32_intdigest("\0".join(model.features).encode())
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
-        self._partitions: dict[int, _Partition] = {}
+        self._partitions: dict[int, Partition] = {}
+        self._fresh: list[int] = []  # assigned, and not yet resumed
         self._swapped: set[int] = set()  # partitions whose adapter changed since the last commit
-        self._rows = 0
-        self._labelled = 0
-        self._label_counts = Counter[str]()
-        self._right = 0  # joined rows that the published score had right
-        self._shadow_right = 0  # and that the frozen model's had
         self._last: Batch | None = None
-        self._batches = 0
         self.out = Outputs()
         manifest = model.manifest
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
         self.healing = Healing(settings, model, registry, self._events, self.out)
 
-    def start(self, deployed: Snapshot | None, now_ms: int) -> None:
+    def start(self, deployed: Snapshot | None, now_ms: int, why: str = "process start") -> None:
         """Begin, from a restored adapter state or from the model's own."""
         self.healing.start(deployed)
         consistency = len(self._model.rules) > 0
@@ -90,6 +71,7 @@ class Pipeline:
                 f"consumer started with model {self._model.manifest.model_version}, adapter "
                 f"v{self.healing.deployed.version}"
                 + ("" if consistency else "; no rules: the consistency term is off"),
+                reason=why,
                 model_version=self._model.manifest.model_version,
                 adapter_version=self.healing.deployed.version,
                 consistency=consistency,
@@ -97,31 +79,49 @@ class Pipeline:
             )
         )
 
-    def assign(self, partitions: Sequence[int], now_ms: int) -> None:
-        """Begin empty on these partitions."""
-        settings, manifest = self._settings, self._model.manifest
-        columns = columns_of(manifest.fidi.features, manifest.features)
-        for partition in partitions:
-            self._partitions[partition] = _Partition(
-                BatchCutter(settings.batch.rows, round(settings.batch.span_s * 1000)),
-                signals.Fidi(
-                    manifest.fidi.features,
-                    columns,
-                    [manifest.reference.mean[column] for column in columns],
-                    [manifest.reference.sd[column] for column in columns],
-                    window=settings.watch.fidi_window,
-                    warmup=settings.watch.fidi_warmup,
-                ),
+    def assign(
+        self,
+        partitions: Sequence[int],
+        now_ms: int,
+        restored: Mapping[int, Restored] | None = None,
+    ) -> None:
+        """Begin on these partitions, empty or as their last commit left them."""
+        settings = self._settings
+        for number in partitions:
+            part = Partition(
+                Watch(settings, self._model),
                 Join(
-                    partition,
-                    len(manifest.features),
+                    number,
+                    len(self._model.features),
                     settings.join.max_rows,
-                    self._label_counts,
+                    round(settings.join.horizon_days * 86_400_000),
+                    self._schema,
                 ),
             )
+            if restored and number in restored:
+                part.load(restored[number])
+                self._events.load(number, restored[number].state.get("ordinals", {}))
+            self._partitions[number] = part
+            self._fresh.append(number)
         if HEALER in partitions:
             self.healing.heals_here = True
         self._of_partitions("partitions-assigned", partitions, now_ms)
+
+    def resume(self, idle: Idle) -> None:
+        """End what a restart found half done, before anything new is processed."""
+        if not self._fresh:
+            return
+        if self._inline:
+            self.healing.settle(idle)
+        while self._fresh:
+            number = self._fresh.pop(0)
+            if (part := self._partitions.get(number)) is not None:
+                self._labelled_batches(number, part, idle)
+
+    def checkpoint(self, partition: int) -> dict[str, Any]:
+        """What `assign` needs to begin where the partition stands now."""
+        state = self._partitions[partition].checkpoint()
+        return {**state, "ordinals": self._events.state(partition)}
 
     def revoke(self, partitions: Sequence[int], now_ms: int) -> None:
         """Forget these partitions."""
@@ -130,16 +130,17 @@ class Pipeline:
                 self.healing.drop(partition, "its partition was revoked")
         if HEALER in partitions:
             self.healing.retire()
+        self._fresh = [number for number in self._fresh if number in self._partitions]
         self._of_partitions("partitions-revoked", partitions, now_ms)
 
     def rows_to_batch_end(self, partition: int, event_time: Int64) -> int | None:
         """How many of the coming records end the partition's monitor batch; None: not all do."""
-        return self._partitions[partition].cutter.cut(event_time)
+        return self._partitions[partition].watch.rows_to_end(event_time)
 
     def swap_needs_commit(self, partition: int) -> bool:
         """Would the batch about to begin swap the adapter for a second time since `committed`?"""
         part = self._partitions[partition]
-        if part.cutter.seen:
+        if part.watch.rows:
             return False
         self.healing.collect()
         return partition in self._swapped and part.active is not self.healing.deployed
@@ -153,7 +154,7 @@ class Pipeline:
         if not len(transactions):
             return
         part = self._partitions[transactions.partition]
-        if part.cutter.seen == 0:
+        if part.watch.rows == 0:
             self._begin_batch(part, transactions)
         assert part.active is not None
         score, shadow = self._scorer(transactions.x, part.active.adapter)
@@ -167,48 +168,44 @@ class Pipeline:
             part.active.version,
             part.state,
         )
-        part.cutter.take(transactions.event_time)
-        part.x.append(transactions.x)
-        part.score.append(score)
+        part.watch.take(
+            transactions.event_time, transactions.x, score, thresholds.watch_conflict_probability
+        )
         part.place = Place(
             self._topic,
             transactions.partition,
             int(transactions.offset[-1]),
             int(transactions.event_time[-1]),
         )
-        self._rows += len(transactions)
+        part.scored += len(transactions)
         self.out.scores.append(scores)
         early = part.join.add(scores)
+        self._changed(transactions.partition, part)
         if early is not None:
             self._joined(part, early, idle)
 
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
         part = self._partitions[labels.partition]
-        joined = part.join.match(labels)
-        if len(joined):
-            self._joined(part, joined, idle)
+        matched = part.join.match(labels)
+        self._changed(labels.partition, part)
+        if len(matched.corrected):
+            self.out.corrected.append(matched.corrected)
+        if len(matched.joined):
+            self._joined(part, matched.joined, idle)
 
     def end_batch(self, partition: int) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
         part = self._partitions[partition]
         assert part.place is not None
-        thresholds = self.healing.thresholds
-        x, score = np.concatenate(part.x), np.concatenate(part.score)
-        signal = signals.judge(
-            part.fidi.update(x),
-            signals.conflicts(self._model.rules, x, score, thresholds.watch_conflict_probability),
-            z_threshold=thresholds.watch_fidi_z,
-            conflict_threshold=thresholds.watch_conflicts,
-        )
+        rows = part.watch.rows
+        signal = part.watch.end(self.healing.thresholds)
         part.batches += 1
         raised, part.alarm = bool(part.alarm), signal.reasons
         if signal.alarm:
             part.unanswered = signal.reasons
-        self._watched(part, signal, raised, len(x))
+        self._watched(part, signal, raised, rows)
         self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
-        part.x, part.score = [], []
-        part.cutter.end()
         self.healing.collect()
 
     def settle(self, idle: Idle) -> None:
@@ -248,47 +245,68 @@ class Pipeline:
         event = self._events.of_process(now_ms, "thresholds-refused", message, reason=why)
         self.out.events.append(event)
 
-    def dead_letters(self, place: Place, counts: Counter[str]) -> None:
-        """Say how many messages went to the dead letters since the last commit, and why."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+    def dead_letter(self, place: Place, kind: str) -> None:
+        """Count a message that went to the dead letters; the first of a window is said at once."""
+        part = self._partitions[place.partition]
+        dead = part.dead.setdefault(place.topic, DeadLetters())
+        dead.counts[kind] += 1
+        dead.at = place
+        window = place.offset // DEAD_WINDOW
+        if dead.window != window:
+            dead.window = window
+            self._say(dead)
+
+    def _say(self, dead: DeadLetters) -> None:
+        assert dead.at is not None
+        dead.said = dead.counts.total()
+        kinds = ", ".join(f"{count} {kind}" for kind, count in dead.counts.most_common())
         self.out.events.append(
             self._events.at(
-                place,
+                dead.at,
                 "dead-letters",
-                f"{counts.total()} dead letters from {place.topic}[{place.partition}]: {kinds}",
-                counts=dict(counts),
+                f"{dead.said} dead letters so far from {dead.at.topic}[{dead.at.partition}]: "
+                f"{kinds}",
+                counts=dict(dead.counts),
             )
         )
 
     def stop(self, why: str, now_ms: int, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
         self.healing.close(timeout_s)
+        for part in self._partitions.values():
+            for dead in part.dead.values():
+                if dead.said < dead.counts.total():
+                    self._say(dead)
         message = f"consumer stopped: {why}"
         event = self._events.of_process(now_ms, "consumer-stopped", message, reason=why)
         self.out.events.append(event)
 
     def status(self) -> Status:
         """Where things stand, for a person or a probe."""
-        labelled = max(self._labelled, 1)
+        parts = self._partitions.values()
+        joined = sum(part.joined for part in parts)
+        labels = sum((part.join.counts for part in parts), Counter[str]())
         return Status(
             self.healing.state,
             self.healing.deployed.version,
-            len(self._partitions),
-            self._rows,
-            self._labelled,
-            self._right / labelled,
-            self._shadow_right / labelled,
+            len(parts),
+            sum(part.scored for part in parts),
+            joined,
+            sum(part.right for part in parts) / max(joined, 1),
+            sum(part.shadow_right for part in parts) / max(joined, 1),
             self.healing.heals,
             self.healing.rollbacks,
-            self._batches,
+            sum(part.batches for part in parts),
             self._last,
-            labels=dict(self._label_counts),
+            dead_letters=sum(d.counts.total() for part in parts for d in part.dead.values()),
+            labels=dict(labels),
         )
 
-    def _begin_batch(self, part: _Partition, transactions: Transactions) -> None:
+    def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
         part.first_offset = int(transactions.offset[0])
         part.state = self.healing.state
         if part.active is not self.healing.deployed:
+            failpoints.reach("swap")
             part.active = self.healing.deployed
             self._swapped.add(transactions.partition)
             place = Place(
@@ -301,12 +319,11 @@ class Pipeline:
                 Activation(place, part.active.version, self._model.manifest.model_version)
             )
 
-    def _watched(self, part: _Partition, signal: signals.Signal, raised: bool, rows: int) -> None:
+    def _watched(self, part: Partition, signal: Signal, raised: bool, rows: int) -> None:
         """One metric event a batch, and an alert where the alarm was raised or has ended."""
         assert part.place is not None
         assert part.active is not None
         place, name = part.place, f"{part.place.topic}[{part.place.partition}]"
-        self._batches += 1
         self._last = Batch(part.batches, signal.z, signal.conflicts.rows, part.state)
         common: dict[str, Any] = {
             "batch": part.batches,
@@ -346,28 +363,30 @@ class Pipeline:
             event = self._events.of_process(now_ms, action, message, partitions=numbers)
             self.out.events.append(event)
 
-    def _joined(self, part: _Partition, rows: Labelled, idle: Idle) -> None:
+    def _changed(self, number: int, part: Partition) -> None:
+        if changes := part.join.changes():
+            self.out.pending.append((number, changes))
+
+    def _joined(self, part: Partition, rows: Labelled, idle: Idle) -> None:
         self.out.labelled.append(rows)
         fraud = rows.is_fraud == 1
-        self._labelled += len(rows)
-        self._right += int(((rows.score >= rows.threshold) == fraud).sum())
-        self._shadow_right += int(((rows.shadow >= rows.threshold) == fraud).sum())
+        part.joined += len(rows)
+        part.right += int(((rows.score >= rows.threshold) == fraud).sum())
+        part.shadow_right += int(((rows.shadow >= rows.threshold) == fraud).sum())
         part.labelled.append(rows)
-        part.labelled_rows += len(rows)
-        size = self._settings.batch.rows
-        if part.labelled_rows < size:
-            return
-        held = Labelled.concatenate(part.labelled)
-        start = 0
-        while len(held) - start >= size:
-            if self._partitions.get(rows.partition) is not part:
-                return  # revoked while an inline heal was waited for
-            self._labelled_batch(part, held.rows(start, start + size), idle)
-            start += size
-        part.labelled = [held.rows(start, len(held))]
-        part.labelled_rows = len(held) - start
+        self._labelled_batches(rows.partition, part, idle)
 
-    def _labelled_batch(self, part: _Partition, rows: Labelled, idle: Idle) -> None:
+    def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
+        size = self._settings.batch.rows
+        while part.labelled_rows >= size and self._partitions.get(number) is part:
+            held = part.labelled[0]
+            if len(part.labelled) > 1:
+                held = Labelled.concatenate(part.labelled)
+            # Before an inline heal is waited for: it commits, and what it commits must be true.
+            part.labelled = [held.rows(size, len(held))]
+            self._labelled_batch(part, held.rows(0, size), idle)
+
+    def _labelled_batch(self, part: Partition, rows: Labelled, idle: Idle) -> None:
         part.labelled_batches += 1
         place = Place(
             self._topic, rows.partition, int(rows.offset[-1]), int(rows.labelled_at.max())

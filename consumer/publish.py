@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 import structlog
@@ -13,7 +12,7 @@ from consumer.kafka import dead_letters
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.sink import Sink
 from consumer.outputs import Outputs
-from consumer.registry import DEPLOYED, Place, version_record
+from consumer.registry import DEPLOYED, version_record
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -33,9 +32,6 @@ class Publisher:
         self._features = features
         self._model_version = model_version
         self._transactions = settings.input.transactions.topic
-        # Counted since `take_dead`, with the place of the last one.
-        self._dead: dict[tuple[str, int], tuple[Place, Counter[str]]] = {}
-        self.dead_letters = 0
 
     def publish(self, out: Outputs) -> None:
         """Everything in `out`."""
@@ -47,6 +43,14 @@ class Publisher:
         for rows in out.labelled:
             for key, value in encode.labelled(rows, self._transactions, self._features):
                 self._produce("labelled", key, value, rows.partition)
+        for rows in out.corrected:
+            for key, value in encode.labelled(
+                rows, self._transactions, self._features, correction=True
+            ):
+                self._produce("labelled", key, value, rows.partition)
+        for partition, changes in out.pending:
+            for key, change in changes:
+                self._produce("pending", key, change, partition)
         for command in out.commands:
             self._produce("commands", command.command_id, command.value)
         self._events(out.events)
@@ -61,17 +65,6 @@ class Publisher:
             partition=record.partition,
             headers=dead_letters.headers(letter),
         )
-        self.dead_letters += 1
-        source = (record.topic, record.partition)
-        _, counts = self._dead.get(source, (None, Counter[str]()))
-        counts[letter.kind] += 1
-        at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
-        self._dead[source] = (at, counts)
-
-    def take_dead(self) -> list[tuple[Place, Counter[str]]]:
-        """How many dead letters of each kind there were since the last call, by partition."""
-        taken, self._dead = list(self._dead.values()), {}
-        return taken
 
     def _registry(self, out: Outputs) -> None:
         topic = self._settings.topic("registry")
@@ -91,5 +84,5 @@ class Publisher:
                 say = log.warning if about["action"] in TROUBLE else log.info
                 say(event["message"], action=about["action"])
 
-    def _produce(self, name: str, key: str, value: bytes, partition: int = -1) -> None:
+    def _produce(self, name: str, key: str, value: bytes | None, partition: int = -1) -> None:
         self._sink.produce(self._settings.topic(name), key, value, partition=partition)

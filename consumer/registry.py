@@ -71,6 +71,8 @@ class Activation:
 
 
 DEPLOYED = "deployed"  # key of the record that names the version which new batches begin with
+MOMENTS = "optimiser"  # of the optimiser that continues them: what every heal begins with
+REQUESTS = "requests"  # of the heals that were open at the last commit
 
 
 def version_record(version: int, model_version: str) -> bytes:
@@ -151,11 +153,6 @@ class Registry:
         snapshot = Snapshot(version, kind, adapter, value, manifest)
         self._keep(snapshot)
         return snapshot
-
-    def adopt(self, other: Registry) -> None:
-        """Go on with the numbers and the best snapshot of a registry read anew."""
-        self._next_version = max(self._next_version, other._next_version)
-        self.best = other.best or self.best
 
     def _keep(self, snapshot: Snapshot) -> None:
         if snapshot.kind == "post-heal" and (self.best is None or snapshot.f1 > self.best.f1):

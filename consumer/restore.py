@@ -1,70 +1,246 @@
-"""What a restart takes back from the registry topic: the last adapter state in force."""
+"""What a restart takes back from our own topics: no disk is asked, and nothing else is needed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import orjson
 import structlog
 
+from consumer import evidence, failpoints, states
+from consumer.columns import Labelled
 from consumer.errors import RegistryError
-from consumer.kafka.reader import read_all
+from consumer.evidence import Evidence
+from consumer.heal import Moments
+from consumer.kafka.reader import Follower, Reader
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
-from consumer.registry import DEPLOYED, Registry, Snapshot
+from consumer.registry import DEPLOYED, MOMENTS, REQUESTS, Registry, Snapshot
 from consumer.settings import Settings
 
 log = structlog.get_logger()
 
 
+# Snapshots that are kept beside the deployed and the best one: a batch that is being filled was
+# begun a few heals ago at most.
+NEWEST = 16
+
+
+class RegistryTopic:
+    """The registry topic, read to its end at start and followed afterwards."""
+
+    def __init__(self, settings: Settings, model: Model) -> None:
+        manifest = model.manifest
+        self._base_sha256 = manifest.base_sha256
+        self.registry = Registry(manifest.model_version, manifest.base_sha256)
+        self.snapshots: dict[int, Snapshot] = {}
+        self.moments: Moments | None = None
+        self.open_requests: Sequence[Evidence] = ()
+        self._deployed: int | None = None
+        self._follower = Follower(settings.kafka, settings.topic("registry"))
+        self._foreign = 0
+        self.catch_up()
+
+    @property
+    def deployed(self) -> Snapshot | None:
+        """What was deployed last; None on a new registry."""
+        if self._deployed is None:
+            # The base snapshot: nothing was healed yet.
+            return self.snapshots[min(self.snapshots)] if self.snapshots else None
+        return self.snapshots[self._deployed]
+
+    def catch_up(self) -> None:
+        """Read to the end of now."""
+        foreign = self._foreign
+        for record in self._follower.catch_up():
+            self._take(record)
+        if self._foreign > foreign:
+            count = self._foreign - foreign
+            log.warning("registry snapshots of another base model passed over", count=count)
+
+    def follow(self) -> Snapshot | None:
+        """What was deployed since, by whichever replica; None where nothing was."""
+        before = self._deployed
+        added = self._follower.added()
+        for record in added:
+            self._take(record)
+        if added:
+            self._forget()
+        return self.deployed if self._deployed != before else None
+
+    def close(self) -> None:
+        """Stop following."""
+        self._follower.close()
+
+    def _take(self, record: Record) -> None:
+        """A record that is not what it says is passed over and said; the last good one stays."""
+        key = (record.key or b"").decode(errors="replace")
+        try:
+            if key.startswith("snapshot/") and record.value is not None:
+                snapshot = self.registry.restore(key, record.value, _manifest(record, key))
+                if snapshot is None:
+                    self._foreign += 1
+                else:
+                    self.snapshots[snapshot.version] = snapshot
+            elif key == DEPLOYED and record.value is not None:
+                self._deployed = self._good(record.value)
+            elif key == MOMENTS:
+                self.moments = None
+                if (value := self._ours(record, key)) is not None:
+                    self.moments = states.from_bytes(*value, f"registry record {key}")
+            elif key == REQUESTS:
+                self.open_requests = ()
+                if (value := self._ours(record, key)) is not None:
+                    self.open_requests = evidence.from_bytes(value[0])
+        except (RegistryError, KeyError) as error:
+            log.error(str(error))
+
+    def _forget(self) -> None:
+        """Of thousands of heals only those stay that may be asked for."""
+        best = self.registry.best
+        kept = {self._deployed, best.version if best else None, *sorted(self.snapshots)[-NEWEST:]}
+        self.snapshots = {v: s for v, s in self.snapshots.items() if v in kept}
+
+    def _ours(self, record: Record, key: str) -> tuple[bytes, str] | None:
+        """Value and hash; None for a tombstone, or where it belongs to another base model."""
+        if record.value is None:
+            return None
+        manifest = _manifest(record, key)
+        if manifest["base_sha256"] != self._base_sha256:
+            return None
+        return record.value, str(manifest["sha256"])
+
+    def _good(self, value: bytes) -> int | None:
+        """The version the record names, or where it is not good the last good one before it."""
+        try:
+            version = int(orjson.loads(value)["version"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            log.error(f"registry record {DEPLOYED} is not readable; the last good one is taken")
+            version = max(self.snapshots, default=0)
+        return max((v for v in self.snapshots if v <= version), default=None)
+
+
 def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | None]:
     """The registry as it was left, and the snapshot deployed last; None on a new registry."""
-    registry, found, deployed = _read(settings, model)
-    if deployed is None and found:
-        deployed = min(found)  # the base snapshot: nothing was healed yet
-    return registry, None if deployed is None else found[deployed]
+    topic = RegistryTopic(settings, model)
+    topic.close()
+    return topic.registry, topic.deployed
 
 
 def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:
     """Every good snapshot of this base model on the registry topic, by version."""
-    return _read(settings, model)[1]
+    topic = RegistryTopic(settings, model)
+    topic.close()
+    return topic.snapshots
 
 
-def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapshot], int | None]:
-    """A snapshot whose bytes do not match its manifest, or of another base model, is passed over
-    and said; the last good one stays in force.
-    """
-    manifest = model.manifest
-    registry = Registry(manifest.model_version, manifest.base_sha256)
-    found: dict[int, Snapshot] = {}
-    deployed: int | None = None
-    foreign = 0
-    for record in read_all(settings.kafka, settings.topic("registry")):
-        key = (record.key or b"").decode(errors="replace")
-        if key.startswith("snapshot/") and record.value is not None:
-            try:
-                snapshot = registry.restore(key, record.value, _manifest(record, key))
-            except RegistryError as error:
-                log.error(str(error))
-                continue
-            if snapshot is None:
-                foreign += 1
-            else:
-                found[snapshot.version] = snapshot
-        elif key == DEPLOYED and record.value is not None:
-            deployed = _deployed(record.value, found)
-    if foreign:
-        log.warning("registry snapshots of another base model passed over", count=foreign)
-    return registry, found, deployed
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A partition as its last commit left it: where, and in what state."""
+
+    positions: Mapping[str, int]  # of the next record to process, by topic
+    lane: Mapping[str, Any]
+    pipeline: Mapping[str, Any]
+    healing: Mapping[str, Any] | None  # partition 0 alone
+
+    def to_bytes(self, base_sha256: str) -> bytes:
+        """Value of the record; its key is the partition's number."""
+        return orjson.dumps(
+            {
+                "format": FORMAT,
+                "base_sha256": base_sha256,
+                "positions": self.positions,
+                "lane": self.lane,
+                "pipeline": self.pipeline,
+                "healing": self.healing,
+            }
+        )
 
 
-def _deployed(value: bytes, found: dict[int, Snapshot]) -> int | None:
-    """The version the record names, or where it is not good the last good one before it."""
-    try:
-        version = int(orjson.loads(value)["version"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        log.error(f"registry record {DEPLOYED} is not readable; the last good snapshot is taken")
-        version = max(found, default=0)
-    good = [v for v in found if v <= version]
-    return max(good, default=None)
+FORMAT = 1
+
+
+def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) -> Checkpoint | None:
+    """The last checkpoint of a partition; None where there is none of this model."""
+    failpoints.reach("restore")
+    topic = settings.topic("checkpoints")
+    found = reader.last(topic, number, 1)
+    if not found:
+        return None
+    value = orjson.loads(found[0].value() or b"{}")
+    if value.get("format") != FORMAT:
+        raise RegistryError(
+            f"{topic}[{number}]: a checkpoint of format {value.get('format')!r}, this program "
+            f"reads {FORMAT}. Run the version that wrote it, or begin anew as another "
+            "application_id"
+        )
+    if value["base_sha256"] != model.manifest.base_sha256:
+        log.warning(
+            "the last checkpoint is of another model: monitors and counts begin anew",
+            partition=number,
+        )
+        return Checkpoint(value["positions"], {}, {}, None)
+    return Checkpoint(value["positions"], value["lane"], value["pipeline"], value["healing"])
+
+
+def labelled(
+    reader: Reader, settings: Settings, features: Sequence[str], number: int, count: int
+) -> Labelled | None:
+    """The last `count` joined rows of a partition, which no labelled batch has taken yet."""
+    if not count:
+        return None
+    ask = count
+    while True:
+        found = reader.last(settings.topic("labelled"), number, ask)
+        rows = [orjson.loads(message.value() or b"{}") for message in found]
+        rows = [row for row in rows if not row["correction"]]
+        if len(rows) >= count or len(found) < ask:
+            break
+        ask *= 2
+    if len(rows) < count:
+        log.warning(
+            "labelled rows of a batch in progress are gone from their topic",
+            partition=number,
+            wanted=count,
+            found=len(rows),
+        )
+    return _labelled(number, rows[-count:], features) if rows else None
+
+
+def changelog(
+    reader: Reader, settings: Settings, number: int, start: int = 0
+) -> Iterator[tuple[list[bytes], list[bytes | None]]]:
+    """Keys and values of what the join of a partition wrote from offset `start` on."""
+    for messages in reader.chunks(settings.topic("pending"), number, start):
+        yield [_bytes(m.key()) or b"" for m in messages], [_bytes(m.value()) for m in messages]
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _labelled(number: int, rows: list[dict[str, Any]], features: Sequence[str]) -> Labelled:
+    def column(name: str, of: type) -> Any:
+        return np.array([row[name] for row in rows], of)
+
+    return Labelled(
+        partition=number,
+        ids=[row["transaction_id"] for row in rows],
+        event_time=column("event_time", np.int64),
+        labelled_at=column("labelled_at", np.int64),
+        is_fraud=column("is_fraud", np.int8),
+        source=[row["source"] for row in rows],
+        x=np.array([[row["features"][name] for name in features] for row in rows], np.float32),
+        score=column("score", np.float32),
+        shadow=column("shadow_score", np.float32),
+        threshold=column("threshold", np.float64),
+        adapter_version=column("adapter_version", np.int64),
+        offset=column("offset", np.int64),
+        weight=column("weight", np.float64),
+    )
 
 
 def _manifest(record: Record, key: str) -> dict[str, object]:

@@ -30,6 +30,7 @@ ENV_PREFIX = "REFLEXIVE__"
 TimeFormat = Literal["auto", "epoch_ms", "epoch_s", "iso8601"]
 Order = Literal["arrival", "event_time"]
 HealMode = Literal["threaded", "inline"]
+Delivery = Literal["exactly_once", "at_least_once"]
 
 
 class Section(BaseModel):
@@ -129,6 +130,7 @@ class Join(Section):
     max_rows: int = Field(
         1_000_000, ge=1, description="Rows held a partition; the oldest leave first, counted."
     )
+    horizon_days: float = Field(90.0, gt=0, description="Days.")
 
 
 class Watch(Section):
@@ -232,6 +234,12 @@ class Settings(BaseSettings):
     )
     instance_id: _Name = Field(
         "0", description="Stable over restarts, unique to a process: part of the transactional id."
+    )
+    delivery: Delivery = Field(
+        "exactly_once",
+        description="exactly_once: everything a poll leads to and its offsets in one transaction. "
+        "at_least_once: none; output is seen some milliseconds sooner, and after a crash what came "
+        "since the last commit is scored, counted and announced a second time.",
     )
     model: Path | None = Field(None, description="Model directory made by `train`.")
     kafka: Kafka = Kafka()

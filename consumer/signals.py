@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -42,29 +43,64 @@ class Fidi:
         self._means: deque[Float64] = deque(maxlen=window)
         self._warmup = warmup
         self._batches = 0
+        self._sum: Float64 = np.zeros(len(self._columns))  # over the rows of the batch so far
+        self._rows = 0
 
-    def update(self, x: Float32) -> dict[str, float]:
-        """Take one batch `x: (rows, features)`; the z of each watched feature."""
-        self._means.append(x[:, self._columns].mean(axis=0, dtype=np.float64))
+    def take(self, x: Float32) -> None:
+        """Count rows `x: (rows, features)` into the batch; in what chunks makes no difference."""
+        watched = x[:, self._columns].astype(np.float64)
+        # Row after row: numpy's sum adds in pairs, and its last bit would depend on the chunks.
+        self._sum = np.cumsum(np.vstack([self._sum, watched]), axis=0)[-1]
+        self._rows += len(x)
+
+    def end(self) -> dict[str, float]:
+        """End the batch; the z of each watched feature."""
+        self._means.append(self._sum / self._rows)
+        self._sum, self._rows = np.zeros(len(self._columns)), 0
         self._batches += 1
         if self._batches < self._warmup:
             return dict.fromkeys(self._features, 0.0)
         z = np.abs(np.mean(self._means, axis=0) - self._mu) / self._sigma
         return dict(zip(self._features, z.tolist(), strict=True))
 
+    def update(self, x: Float32) -> dict[str, float]:
+        """One whole batch."""
+        self.take(x)
+        return self.end()
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return {
+            "means": [mean.tolist() for mean in self._means],
+            "batches": self._batches,
+            "sum": self._sum.tolist(),
+            "rows": self._rows,
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of the same features."""
+        self._means.extend(np.array(mean, np.float64) for mean in state["means"])
+        self._batches = state["batches"]
+        self._sum, self._rows = np.array(state["sum"], np.float64), state["rows"]
+
 
 @dataclass(frozen=True, slots=True)
 class Conflicts:
     """Rows of a batch where a rule says fraud and the model is sure of the opposite."""
 
-    rows: int
+    rows: int = 0
     by_rule: dict[str, int] = field(default_factory=dict)
+
+    def __add__(self, more: Conflicts) -> Conflicts:
+        rules = {**self.by_rule, **more.by_rule}
+        by_rule = {r: self.by_rule.get(r, 0) + more.by_rule.get(r, 0) for r in rules}
+        return Conflicts(self.rows + more.rows, by_rule)
 
 
 def conflicts(rules: Rules, x: Float32, score: Float32, probability: float) -> Conflicts:
     """Count the rows of `x: (rows, features)` with a rule fired and `score` below `probability`."""
     if not rules.rules:
-        return Conflicts(0)
+        return Conflicts()
     against = rules.fired(x) & (score < np.float32(probability))[:, None]  # (rows, rules)
     counts = against.sum(axis=0).tolist()
     return Conflicts(

@@ -18,7 +18,10 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Totals since the start. Accuracies are prequential, on the joined rows (0 without any)."""
+    """Totals of the partitions that are ours, since the application first ran; restarts included.
+
+    Accuracies are prequential, on the joined rows (0 without any).
+    """
 
     state: str
     adapter_version: int

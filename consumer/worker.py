@@ -15,9 +15,9 @@ import sys
 import threading
 from dataclasses import dataclass
 
-from consumer import model_directory
+from consumer import failpoints, model_directory
 from consumer.columns import Labelled
-from consumer.heal import CancelledError, DivergedError, Healed, Healer
+from consumer.heal import CancelledError, DivergedError, Healed, Healer, Moments
 from consumer.model import AdapterState
 
 # Training in a plain thread beside a saturated loop costs over a third of its throughput; at the
@@ -27,10 +27,12 @@ NICENESS = 19
 
 @dataclass(frozen=True, slots=True)
 class HealRequest:
-    """Heal on these rows."""
+    """Heal on these rows, from this adapter and these moments."""
 
     rows: Labelled
     conflict_probability: float
+    start: AdapterState
+    moments: Moments | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Worker:
     def __init__(self, healer: Healer, *, low_priority: bool) -> None:
         self._healer = healer
         self._low_priority = low_priority
-        self._requests: queue.Queue[tuple[HealRequest, AdapterState] | _Stop] = queue.Queue(1)
+        self._requests: queue.Queue[HealRequest | _Stop] = queue.Queue(1)
         self._results: queue.Queue[HealResult] = queue.Queue(1)
         self._busy = False
         self._cancelled = threading.Event()
@@ -63,10 +65,10 @@ class Worker:
         """Is a request handed over whose result was not taken?"""
         return self._busy
 
-    def submit(self, request: HealRequest, start: AdapterState) -> None:
+    def submit(self, request: HealRequest) -> None:
         """Hand over a request; only when not `busy`."""
         self._busy = True
-        self._requests.put_nowait((request, start))
+        self._requests.put_nowait(request)
 
     def take(self, timeout_s: float = 0.0) -> HealResult | None:
         """The result, if there is one within `timeout_s`; 0 does not wait."""
@@ -101,16 +103,18 @@ class Worker:
             # On Linux a priority is a thread's own; elsewhere it would slow the whole process.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
         while not isinstance(item := self._requests.get(), _Stop):
-            self._results.put(self._heal(*item))
+            self._results.put(self._heal(item))
 
-    def _heal(self, request: HealRequest, start: AdapterState) -> HealResult:
+    def _heal(self, request: HealRequest) -> HealResult:
+        failpoints.reach("heal")
         try:
             healed = self._healer.heal(
-                start,
+                request.start,
                 request.rows.x,
                 request.rows.is_fraud,
                 request.conflict_probability,
                 self._cancelled.is_set,
+                moments=request.moments,
             )
         except CancelledError:
             return HealResult(None, "cancelled")

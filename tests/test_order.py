@@ -27,6 +27,9 @@ class Told:
     def rows_to_batch_end(self, partition, event_time):
         return self._cutter(partition).cut(event_time)
 
+    def resume(self, idle):
+        pass
+
     def swap_needs_commit(self, partition):
         return False
 

@@ -75,9 +75,9 @@ def gate(monkeypatch):
     found = Gate()
 
     class Held(Healer):
-        def heal(self, start, x, label, conflict_probability, cancelled):
+        def heal(self, start, x, label, conflict_probability, cancelled, *, moments):
             found.wait(cancelled)
-            return super().heal(start, x, label, conflict_probability, cancelled)
+            return super().heal(start, x, label, conflict_probability, cancelled, moments=moments)
 
     monkeypatch.setattr("consumer.healing.Healer", Held)
     return found
@@ -583,7 +583,7 @@ def story():
         pipeline.apply(command(watch_fidi_z=2), START_MS)
         pipeline.apply(command(watch_fidi_z=-1), START_MS)
         letter = Place("transactions", 0, 999, START_MS)
-        pipeline.dead_letters(letter, Counter({"InvalidJson": 2}))
+        pipeline.dead_letter(letter, "InvalidJson")
         pipeline.revoke([0], START_MS)
         pipeline.stop("SIGTERM", START_MS, TIMEOUT_S)
         told = pipeline.out.take()

@@ -22,7 +22,7 @@ class Scripted:
         self.threads = []
         self._does = does
 
-    def heal(self, start, x, label, conflict_probability, cancelled):
+    def heal(self, start, x, label, conflict_probability, cancelled, *, moments):
         self.threads.append(threading.current_thread().name)
         self.started.release()
         while True:
@@ -32,7 +32,7 @@ class Scripted:
                 break
         if self._does:
             raise self._does
-        return Healed(start, x[:, 0], 1.0, 0.5, conflict_probability)
+        return Healed(start, moments, x[:, 0], 1.0, 0.5, conflict_probability)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def working():
         assert worker.close(TIMEOUT_S)
 
 
-def request(conflict_probability=0.3):
+def request(conflict_probability=0.3, start=None):
     rows = stream(4)
     given, labels = rows.transactions, rows.labels
     ones = given.x[:, 0]
@@ -67,8 +67,9 @@ def request(conflict_probability=0.3):
         ones,
         given.offset,
         given.offset,
+        ones,
     )
-    return HealRequest(labelled, conflict_probability)
+    return HealRequest(labelled, conflict_probability, start or {})
 
 
 def test_a_result_is_taken_when_it_is_there(working):
@@ -76,7 +77,7 @@ def test_a_result_is_taken_when_it_is_there(working):
     worker = working(healer)
     start = model().base_adapter
 
-    worker.submit(request(0.25), start)
+    worker.submit(request(0.25, start))
     assert healer.started.acquire(timeout=TIMEOUT_S)
     assert worker.take() is None
     assert worker.busy
@@ -94,11 +95,11 @@ def test_one_heal_at_a_time(working):
     healer = Scripted()
     worker = working(healer)
 
-    worker.submit(request(), {})
+    worker.submit(request())
     assert healer.started.acquire(timeout=TIMEOUT_S)
-    worker.submit(request(), {})  # waits in the queue's one place
+    worker.submit(request())  # waits in the queue's one place
     with pytest.raises(queue.Full):
-        worker.submit(request(), {})
+        worker.submit(request())
 
     assert not healer.started.acquire(timeout=0.05)
     healer.go.set()
@@ -120,14 +121,14 @@ def test_a_failure_is_a_result_and_the_next_heal_runs(working, error, reason):
     worker = working(healer)
 
     for _ in range(2):
-        worker.submit(request(), {})
+        worker.submit(request())
         assert worker.take(TIMEOUT_S) == HealResult(None, reason)
 
 
 def test_a_cancelled_heal_leaves_nothing_and_the_next_one_runs(working):
     healer = Scripted()
     worker = working(healer)
-    worker.submit(request(0.1), {})
+    worker.submit(request(0.1))
     assert healer.started.acquire(timeout=TIMEOUT_S)
 
     worker.cancel()
@@ -135,7 +136,7 @@ def test_a_cancelled_heal_leaves_nothing_and_the_next_one_runs(working):
     assert not worker.busy
     assert worker.take() is None
     healer.go.set()
-    worker.submit(request(0.2), {})
+    worker.submit(request(0.2))
     assert worker.take(TIMEOUT_S).healed.positive_weight == 0.2
 
 
@@ -146,7 +147,7 @@ def test_there_is_nothing_to_cancel_where_nothing_runs(working):
 
     worker.cancel()  # would wait for ever for a result that cannot come
 
-    worker.submit(request(), {})
+    worker.submit(request())
     assert worker.take(TIMEOUT_S).healed is not None
 
 
@@ -155,7 +156,7 @@ def test_close_ends_the_thread(busy):
     healer = Scripted()
     worker = Worker(healer, low_priority=False)
     if busy:
-        worker.submit(request(), {})
+        worker.submit(request())
         assert healer.started.acquire(timeout=TIMEOUT_S)
 
     assert worker.close(TIMEOUT_S)
@@ -164,12 +165,14 @@ def test_close_ends_the_thread(busy):
 
 def test_close_says_where_a_heal_does_not_end_in_time():
     class Deaf(Scripted):
-        def heal(self, start, x, label, conflict_probability, cancelled):
-            return super().heal(start, x, label, conflict_probability, lambda: False)
+        def heal(self, start, x, label, conflict_probability, cancelled, *, moments):
+            return super().heal(
+                start, x, label, conflict_probability, lambda: False, moments=moments
+            )
 
     healer = Deaf()
     worker = Worker(healer, low_priority=False)
-    worker.submit(request(), {})
+    worker.submit(request())
     assert healer.started.acquire(timeout=TIMEOUT_S)
 
     assert not worker.close(0.05)

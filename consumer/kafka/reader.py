@@ -1,4 +1,4 @@
-"""Reading a whole topic once, from its beginning to where it ends now."""
+"""Reading without a group: a whole topic once, what a restart needs, and what others add later."""
 
 from __future__ import annotations
 
@@ -6,7 +6,14 @@ import time
 import uuid
 from collections.abc import Iterator
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
@@ -18,6 +25,9 @@ from consumer.settings import Kafka
 _RECORDS_A_CALL = 1_000
 _POLL_S = 0.1
 _RETRY_S = 0.1
+# Until a transaction of a process that died is ended: its own time-out (60 s), and the broker looks
+# every 10 s (transaction.abort.timed.out.transaction.cleanup.interval.ms).
+PATIENCE_S = 90.0
 
 
 def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
@@ -28,8 +38,24 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
     Raises: KafkaUnavailableError where the topic does not exist (at once), or the broker falls
     silent for `kafka.connect_timeout_s` (while reading).
     """
+    reader = _reader(kafka)
+    try:
+        ends = _ends(reader, kafka, topic)
+    except BaseException:
+        reader.close()
+        raise
+    return _records(reader, kafka, topic, ends)
+
+
+def _uncommitted(kafka: Kafka) -> Consumer:
+    """Asked for an end offset it tells the true one: others that of the last closed transaction."""
+    own = {"group.id": f"reflexive-ends-{uuid.uuid4().hex}", "isolation.level": "read_uncommitted"}
+    return client.build(Consumer, client.properties(kafka, own))
+
+
+def _reader(kafka: Kafka) -> Consumer:
     # A group of one, never joined or committed to: assign() asks for a name all the same.
-    reader = client.build(
+    return client.build(
         Consumer,
         client.properties(
             kafka,
@@ -45,12 +71,6 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
             },
         ),
     )
-    try:
-        ends = _ends(reader, kafka, topic)
-    except BaseException:
-        reader.close()
-        raise
-    return _records(reader, kafka, topic, ends)
 
 
 def _ends(reader: Consumer, kafka: Kafka, topic: str) -> dict[int, int]:
@@ -117,6 +137,132 @@ def _records(reader: Consumer, kafka: Kafka, topic: str, ends: dict[int, int]) -
                     reader.pause([TopicPartition(topic, partition)])
     finally:
         reader.close()
+
+
+class Reader:
+    """Reads single partitions to their true end, for a restart that must miss nothing.
+
+    The true end lies behind transactions that are still open: those of a process that died are,
+    until it starts again or the broker ends them. What they hold is waited for, and seen if it counts.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._reader = _reader(kafka)
+        self._ends = _uncommitted(kafka)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.close()
+        self._ends.close()
+
+    def chunks(self, topic: str, partition: int, start: int = 0) -> Iterator[list[Message]]:
+        """All committed records from offset `start` on, many at a time.
+
+        Raises: KafkaUnavailableError where nothing more comes for `PATIENCE_S`.
+        """
+        low, end = _watermarks(self._ends, self._kafka, TopicPartition(topic, partition))
+        start = max(start, low)
+        if start >= end:
+            return
+        self._reader.assign([TopicPartition(topic, partition, start)])
+        silent_since = time.monotonic()
+        try:
+            while True:
+                messages = self._reader.consume(_RECORDS_A_CALL, timeout=_POLL_S)
+                now = time.monotonic()
+                silent_since = now if messages else silent_since
+                if now - silent_since > PATIENCE_S:
+                    raise KafkaUnavailableError(
+                        f"{topic}[{partition}] at {self._kafka.bootstrap_servers}: nothing came "
+                        f"for {PATIENCE_S:g} s, {end} is its end. Is the broker up, or does a "
+                        "transaction of another process stay open?"
+                    )
+                good = []
+                reached = start
+                for message in messages:
+                    error = message.error()
+                    offset = message.offset()
+                    assert offset is not None
+                    if error is None:
+                        good.append(message)
+                        reached = offset + 1
+                    else:
+                        # An end tells how far it is: behind markers and aborted records.
+                        _refuse(error, topic, partition, self._kafka)
+                        reached = offset
+                if good:
+                    yield good
+                if reached >= end:
+                    return
+        finally:
+            self._reader.unassign()
+
+    def last(self, topic: str, partition: int, count: int) -> list[Message]:
+        """The last `count` committed records, or as many as there are."""
+        low, end = _watermarks(self._ends, self._kafka, TopicPartition(topic, partition))
+        back = 2 * count + 16  # a transaction's marker takes an offset too
+        while True:
+            start = max(low, end - back)
+            found = [m for chunk in self.chunks(topic, partition, start) for m in chunk]
+            if len(found) >= count or start == low:
+                return found[-count:] if count else []
+            back *= 4
+
+
+class Follower:
+    """Reads a topic from its beginning, and then whatever is added to it."""
+
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
+        self._topic = topic
+        self._reader = _reader(kafka)
+        self._ends = _uncommitted(kafka)
+        self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        self._at = 0  # offset up to which everything was handed over
+
+    def added(self) -> list[Record]:
+        """What has come since, without waiting."""
+        return self._take(0.0)
+
+    def catch_up(self) -> list[Record]:
+        """Everything up to the true end, transactions that are still open included.
+
+        Raises: KafkaUnavailableError where nothing more comes for `PATIENCE_S`.
+        """
+        _, end = _watermarks(self._ends, self._kafka, TopicPartition(self._topic, 0))
+        found: list[Record] = []
+        deadline = time.monotonic() + PATIENCE_S
+        while self._at < end:
+            more = self._take(_POLL_S)
+            found += more
+            if more:
+                deadline = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise KafkaUnavailableError(
+                    f"{self._topic} at {self._kafka.bootstrap_servers}: nothing came for "
+                    f"{PATIENCE_S} s. Is the broker up?"
+                )
+        return found
+
+    def close(self) -> None:
+        """Let go of the topic."""
+        self._reader.close()
+        self._ends.close()
+
+    def _take(self, timeout_s: float) -> list[Record]:
+        found = []
+        for message in self._reader.consume(_RECORDS_A_CALL, timeout=timeout_s):
+            error = message.error()
+            if error is None:
+                found.append(record(message))
+                self._at = found[-1].offset + 1
+            else:
+                _refuse(error, self._topic, 0, self._kafka)
+                self._at = max(self._at, message.offset() or 0)
+        return found
 
 
 def _refuse(error: KafkaError, topic: str, partition: int | None, kafka: Kafka) -> None:

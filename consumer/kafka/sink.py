@@ -1,5 +1,8 @@
 """The producing side: what a poll led to, in one Kafka transaction with the offsets consumed.
 
+With `delivery = "at_least_once"` there are no transactions: records are flushed, then the offsets
+are committed; a crash in between has the records since the last commit made a second time.
+
 Source: KIP-98 (transactions), KIP-447 (offsets under the group's metadata).
 """
 
@@ -11,12 +14,15 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from consumer.errors import FencedError, KafkaUnavailableError
+from consumer import failpoints
+from consumer.errors import AbortedError, FencedError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.settings import Settings
 
 # Kafka's default for a transaction's life on the broker, and ours for one commit to go through.
 TRANSACTION_TIMEOUT_S = 60
+# librdkafka's default is 1 MB, and so is Kafka's for a topic; the registry's may be raised.
+MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _FENCED = {
     KafkaError._FENCED,
     KafkaError.INVALID_PRODUCER_EPOCH,
@@ -33,17 +39,24 @@ class Sink:
         Raises: KafkaUnavailableError where the broker does not answer.
         """
         self._id = settings.transactional_id
-        self._producer = client.producer(
-            settings.kafka,
-            {
-                "transactional.id": self._id,
-                "transaction.timeout.ms": TRANSACTION_TIMEOUT_S * 1000,
-                "linger.ms": 5,
-                "compression.type": "lz4",
-            },
-        )
+        self._transactional = settings.delivery == "exactly_once"
+        own: dict[str, Any] = {
+            "linger.ms": 5,
+            "compression.type": "lz4",
+            "message.max.bytes": MAX_MESSAGE_BYTES,
+        }
+        if self._transactional:
+            own["transactional.id"] = self._id
+            own["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_S * 1000
+        else:
+            own["enable.idempotence"] = True
+            own["delivery.report.only.error"] = True  # a report a record would cost half as much
+            own["on_delivery"] = self._not_delivered
+        self._producer = client.producer(settings.kafka, own)
         self._begun_at: float | None = None
-        self._call(self._producer.init_transactions, 30.0)
+        self._failed: KafkaError | None = None
+        if self._transactional:
+            self._call(self._producer.init_transactions, 30.0)
 
     @property
     def open_for_s(self) -> float:
@@ -58,7 +71,8 @@ class Sink:
     def begin(self) -> None:
         """Begin a transaction, unless there is one."""
         if self._begun_at is None:
-            self._call(self._producer.begin_transaction)
+            if self._transactional:
+                self._call(self._producer.begin_transaction)
             self._begun_at = time.monotonic()
 
     def produce(
@@ -83,32 +97,55 @@ class Sink:
             except BufferError:
                 self._producer.poll(0.05)
             except KafkaException as error:
-                raise self._aborted(error) from error
+                if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
+                    self.abort()
+                    raise KafkaUnavailableError(
+                        f"a record of {len(value or b''):,} bytes for {topic!r} is larger than "
+                        f"{MAX_MESSAGE_BYTES:,}; nothing of the open transaction is visible"
+                    ) from error
+                raise self._failure(error) from error
             else:
                 return
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
         """Commit the records with the offsets consumed under the group's metadata.
 
-        Raises: FencedError where another process took over; KafkaUnavailableError where the
-        transaction had to be aborted: nothing of it is visible then.
+        Raises: FencedError where another process took over; AbortedError where the transaction had
+        to be aborted: nothing of it is visible then.
         """
         self.begin()
         if offsets:
             self._call(
                 self._producer.send_offsets_to_transaction, offsets, group, TRANSACTION_TIMEOUT_S
             )
+        failpoints.reach("offsets")
+        failpoints.reach("committing", within_s=0.002)
         self._call(self._producer.commit_transaction, TRANSACTION_TIMEOUT_S)
         self._begun_at = None
 
-    def close(self) -> None:
-        """Abort what is not committed."""
+    def flush(self) -> None:
+        """Without transactions: wait until the broker has every record.
+
+        Raises: KafkaUnavailableError where it does not take one.
+        """
+        left = self._producer.flush(TRANSACTION_TIMEOUT_S)
+        if left or self._failed:
+            why = self._failed.str() if self._failed else f"{left} still under way"
+            raise KafkaUnavailableError(
+                f"records were not taken by the broker: {why}. Start again to go on from the "
+                "committed offsets"
+            )
+        self._begun_at = None
+
+    def abort(self) -> None:
+        """Abort what is not committed; a new transaction may begin then."""
         if self._begun_at is not None:
             self._begun_at = None
-            try:
-                self._producer.abort_transaction(5)
-            except KafkaException:
-                return  # the broker aborts it when it times out
+            if self._transactional:
+                try:
+                    self._producer.abort_transaction(5)
+                except KafkaException:
+                    return  # the broker aborts it when it times out
 
     def _call(self, function: Any, *arguments: Any) -> None:
         """Call, and call again while the error is one that passes."""
@@ -121,11 +158,12 @@ class Sink:
                 if found.retriable() and time.monotonic() < deadline:
                     time.sleep(0.1)
                     continue
-                raise self._aborted(error) from error
+                raise self._failure(error) from error
             else:
                 return
 
-    def _aborted(self, error: KafkaException) -> Exception:
+    def _failure(self, error: KafkaException) -> Exception:
+        """Fenced, fatal, or to be done again: the three ends of a transaction that fails."""
         found = self._reason(error.args[0])
         if found.code() in _FENCED:
             self._begun_at = None
@@ -133,11 +171,19 @@ class Sink:
                 f"another process runs with transactional id {self._id!r} and has taken over; "
                 "give each process its own --instance-id"
             )
-        self.close()
-        return KafkaUnavailableError(
+        self.abort()
+        if found.fatal():
+            return KafkaUnavailableError(
+                f"the producer cannot go on: {found.str()}. Nothing of the open transaction is "
+                "visible; start again to go on from the committed offsets"
+            )
+        return AbortedError(
             f"the transaction was aborted: {found.str()}. Nothing of it is visible; "
             "start again to go on from the committed offsets"
         )
+
+    def _not_delivered(self, error: KafkaError | None, _: object) -> None:
+        self._failed = error or self._failed
 
     def _reason(self, found: KafkaError) -> KafkaError:
         """Behind "fatal error" stands the one that made it so: the next transaction call tells."""

@@ -6,6 +6,7 @@ Only the transactions are subscribed to; labels partitions come and go with them
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from confluent_kafka import (
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
+from consumer.kafka.reader import PATIENCE_S
 from consumer.kafka.record import Record, record
 from consumer.settings import Settings
 
@@ -32,8 +34,13 @@ POLL_RECORDS = 5_000
 class Rebalance(Protocol):
     """What follows the group's decisions; called while polling, on the same thread."""
 
-    def assigned(self, partitions: Sequence[int], starts: dict[tuple[str, int], int]) -> None:
-        """These partitions are ours from now on; `starts` are the offsets committed before us."""
+    def assigned(
+        self, partitions: Sequence[int], committed: dict[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int]:
+        """These partitions are ours from now on; returns the offsets to begin with.
+
+        Where an offset is absent, from both: the beginning.
+        """
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
         """They are not any more; unless `lost`, what was processed may still be committed."""
@@ -124,16 +131,35 @@ class Source:
     def all_paused(self) -> Iterator[None]:
         """Poll without getting records, to stay in the group."""
         before = set(self._paused)
-        topics = (self._transactions, self._labels)
-        self.pause((topic, number) for topic in topics for number in self._assigned)
+        self.pause(self._places(self._assigned))
         try:
             yield
         finally:
             self.pause(place for place in before if place[1] in self._assigned)
 
+    def restart(self) -> None:
+        """Read every partition we have from the committed offsets again."""
+        numbers = sorted(self._assigned)
+        if numbers:
+            self._end(numbers)
+            self._begin(numbers)
+
     def offsets(self, positions: dict[tuple[str, int], int]) -> list[TopicPartition]:
         """As Kafka's commit wants them."""
         return [TopicPartition(topic, number, at) for (topic, number), at in positions.items()]
+
+    def commit(self, offsets: list[TopicPartition]) -> None:
+        """Commit outside a transaction.
+
+        Raises: KafkaUnavailableError where the group does not take it.
+        """
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise KafkaUnavailableError(
+                f"offsets cannot be committed: {error.args[0].str()}. Start again to go on from "
+                "the ones committed last"
+            ) from error
 
     def group(self) -> object:
         """Metadata under which the offsets are committed (KIP-447)."""
@@ -185,31 +211,55 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         numbers = sorted(place.partition for place in given)
-        if not numbers:
-            return
-        both = [TopicPartition(t, n) for t in (self._transactions, self._labels) for n in numbers]
-        try:
-            starts = consumer.committed(both, timeout=30)
-        except KafkaException as error:
-            raise KafkaUnavailableError(
-                f"committed offsets cannot be read: {error.args[0].str()}"
-            ) from error
-        known = {(p.topic, p.partition): p.offset for p in starts if p.offset >= 0}
-        for place in starts:
-            if place.offset < 0:
-                place.offset = OFFSET_BEGINNING
+        if numbers:
+            self._begin(numbers)
+
+    def _begin(self, numbers: list[int]) -> None:
         self._assigned.update(numbers)
-        self._rebalance.assigned(numbers, known)
-        consumer.incremental_assign(starts)
+        starts = self._rebalance.assigned(numbers, self._committed(numbers))
+        self._consumer.incremental_assign(
+            [
+                TopicPartition(topic, number, starts.get((topic, number), OFFSET_BEGINNING))
+                for topic, number in self._places(numbers)
+            ]
+        )
+
+    def _committed(self, numbers: list[int]) -> dict[tuple[str, int], int]:
+        """Offsets by place; waits until an open transaction that holds some has ended.
+
+        Source: KIP-447, https://cwiki.apache.org/confluence/display/KAFKA/KIP-447
+        """
+        asked = [TopicPartition(*place) for place in self._places(numbers)]
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                found = self._consumer.committed(asked, timeout=5)
+                break
+            except KafkaException as error:
+                # Short waits, so that a signal is heard in between.
+                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline:
+                    raise KafkaUnavailableError(
+                        f"committed offsets cannot be read: {error.args[0].str()}"
+                    ) from error
+        return {
+            (place.topic, place.partition): place.offset for place in found if place.offset >= 0
+        }
 
     def _on_revoke(self, given: list[TopicPartition], *, lost: bool) -> None:
         numbers = sorted(place.partition for place in given)
         if not numbers:
             return
-        self._rebalance.revoked(numbers, lost)
-        both = [TopicPartition(t, n) for t in (self._transactions, self._labels) for n in numbers]
-        self._consumer.incremental_unassign(both)
-        gone = {(place.topic, place.partition) for place in both}
-        self._paused -= gone
-        self._done -= gone
+        try:
+            self._rebalance.revoked(numbers, lost)
+        finally:
+            self._end(numbers)
+
+    def _end(self, numbers: list[int]) -> None:
+        gone = self._places(numbers)
+        self._consumer.incremental_unassign([TopicPartition(*place) for place in gone])
+        self._paused.difference_update(gone)
+        self._done.difference_update(gone)
         self._assigned.difference_update(numbers)
+
+    def _places(self, numbers: Iterable[int]) -> list[tuple[str, int]]:
+        return [(topic, n) for topic in (self._transactions, self._labels) for n in numbers]

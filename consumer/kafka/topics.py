@@ -22,7 +22,7 @@ log = structlog.get_logger()
 class Policy(NamedTuple):
     """What one of our topics must be."""
 
-    cleanup: str  # cleanup.policy
+    cleanup: str  # cleanup.policy, its words in order
     follows_transactions: bool  # as many partitions as the transactions topic, else one
 
 
@@ -33,6 +33,9 @@ OURS = {
     "events": Policy("delete", follows_transactions=False),
     "commands": Policy("delete", follows_transactions=False),
     "registry": Policy("compact", follows_transactions=False),
+    "checkpoints": Policy("compact", follows_transactions=True),
+    # A row is needed for as long as a label may join it; older ones the broker may delete.
+    "pending": Policy("compact,delete", follows_transactions=True),
 }
 
 
@@ -62,13 +65,21 @@ def ensure(settings: Settings) -> int:
                 settings.topic(name),
                 num_partitions=partitions if policy.follows_transactions else 1,
                 replication_factor=-1,  # the broker's own default (KIP-464)
-                config={"cleanup.policy": policy.cleanup},
+                config=_config(settings, name),
             )
             for name, policy in OURS.items()
         ],
     )
     _check(admin, settings, partitions)
     return partitions
+
+
+def _config(settings: Settings, name: str) -> dict[str, str]:
+    config = {"cleanup.policy": OURS[name].cleanup}
+    if name == "pending":
+        # A row is known for an eighth longer than the horizon; a day covers clocks that differ.
+        config["retention.ms"] = str(round((settings.join.horizon_days * 9 / 8 + 1) * 86_400_000))
+    return config
 
 
 def create(admin: AdminClient, kafka: Kafka, wanted: list[NewTopic]) -> None:
@@ -116,7 +127,7 @@ def _check(admin: AdminClient, settings: Settings, partitions: int) -> None:
                 "add partitions to it"
             )
         cleanup = cleanups.get(topic, policy.cleanup)
-        if ("compact" in cleanup) != (policy.cleanup == "compact"):
+        if {word.strip() for word in cleanup.split(",")} != set(policy.cleanup.split(",")):
             raise KafkaUnavailableError(
                 f"topic {topic!r} has cleanup.policy={cleanup}, it must be {policy.cleanup}"
             )

@@ -1,0 +1,140 @@
+"""Writing and reading checkpoints: what a restart needs, committed with the offsets it belongs to.
+
+A partition's checkpoint is one record, keyed by its number: small, because it keeps sums and
+counts and no rows. What heals hold in tensors changes only with a heal: the registry topic has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+import structlog
+
+from consumer import evidence, restore, states
+from consumer.evidence import Evidence
+from consumer.heal import Moments
+from consumer.healing import Healing
+from consumer.kafka.reader import Reader
+from consumer.kafka.sink import Sink
+from consumer.model_directory import Model
+from consumer.order import Lane
+from consumer.partition import Restored
+from consumer.pipeline import HEALER, Pipeline
+from consumer.registry import MOMENTS, REQUESTS
+from consumer.restore import Checkpoint, RegistryTopic
+from consumer.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Checkpoints:
+    """Writes what has changed since the last commit, and restores what was written."""
+
+    def __init__(self, settings: Settings, model: Model, sink: Sink) -> None:
+        self._settings = settings
+        self._model = model
+        self._sink = sink
+        self._written: dict[int, bytes] = {}
+        self._moments: Moments | None = None
+        self._requests: tuple[Evidence, ...] = ()
+
+    def write(
+        self, pipeline: Pipeline, lanes: Mapping[int, Lane[Any]], positions: Mapping[int, Any]
+    ) -> None:
+        """Add to the transaction. `positions`: by partition, then by topic."""
+        base = self._model.manifest.base_sha256
+        for number, lane in lanes.items():
+            healing = pipeline.healing.checkpoint() if number == HEALER else None
+            found = Checkpoint(
+                positions[number], lane.checkpoint(), pipeline.checkpoint(number), healing
+            ).to_bytes(base)
+            if found != self._written.get(number):
+                self._written[number] = found
+                topic = self._settings.topic("checkpoints")
+                self._sink.produce(topic, str(number), found, partition=number)
+        self._of_heals(pipeline.healing)
+
+    def forget(self, number: int) -> None:
+        """The partition is another replica's."""
+        self._written.pop(number, None)
+
+    def _of_heals(self, healing: Healing) -> None:
+        if healing.moments is not self._moments:
+            self._moments = healing.moments
+            self._registry(MOMENTS, states.to_bytes(self._moments) if self._moments else None)
+        if healing.open_requests != self._requests:
+            self._requests = healing.open_requests
+            self._registry(REQUESTS, evidence.to_bytes(self._requests) if self._requests else None)
+
+    def _registry(self, key: str, value: bytes | None) -> None:
+        manifest = {"base_sha256": self._model.manifest.base_sha256}
+        if value is not None:
+            manifest["sha256"] = states.sha256(value)
+        headers = [("manifest", orjson.dumps(manifest))]
+        self._sink.produce(self._settings.topic("registry"), key, value, headers=headers)
+
+    # --- Back ---
+
+    def read(
+        self, reader: Reader, number: int, committed: Mapping[str, int]
+    ) -> tuple[Checkpoint | None, dict[str, int]]:
+        """The checkpoint of a partition, and the offsets to begin with (absent: the beginning).
+
+        `committed`: what the group has committed, by topic.
+        """
+        found = restore.checkpoint(reader, self._settings, self._model, number)
+        if found is None:
+            return None, dict(committed)
+        topic = self._settings.input.transactions.topic
+        if self._settings.delivery == "at_least_once":
+            # Offsets are committed after the checkpoint: a crash in between leaves them behind.
+            return found, {**committed, **found.positions}
+        if committed.get(topic, found.positions[topic]) < found.positions[topic]:
+            log.warning(
+                "the group's offsets were set back by hand: monitors and counts begin anew",
+                partition=number,
+                committed=committed[topic],
+                checkpoint=found.positions[topic],
+            )
+            return None, dict(committed)
+        # The broker forgets offsets of labels after a week of silence; we do not.
+        return found, {**found.positions, **committed}
+
+    def restored(
+        self,
+        reader: Reader,
+        number: int,
+        found: Checkpoint,
+        registry: RegistryTopic,
+    ) -> Restored:
+        """What the pipeline needs to go on from a checkpoint."""
+        state = found.pipeline
+        version = state.get("active")
+        active = None
+        if version is not None:
+            active = registry.snapshots.get(version)
+            if active is None:
+                active = restore.snapshots(self._settings, self._model).get(version)
+        return Restored(
+            state,
+            found.positions[self._settings.input.transactions.topic],
+            active,
+            restore.labelled(
+                reader,
+                self._settings,
+                self._model.features,
+                number,
+                state.get("labelled_rows", 0),
+            ),
+            restore.changelog(reader, self._settings, number),
+        )
+
+    def take_over(
+        self, healing: Healing, found: Checkpoint | None, registry: RegistryTopic
+    ) -> None:
+        """Heal here from now on, from where the healer before us was."""
+        state = found.healing if found is not None else None
+        healing.take_over(state, registry.moments, registry.open_requests)
+        self._moments, self._requests = healing.moments, healing.open_requests

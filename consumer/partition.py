@@ -1,0 +1,120 @@
+"""What the stages hold of one partition, and how a restart gets it back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumer.columns import Labelled
+from consumer.healing import HEALTHY
+from consumer.join import Join
+from consumer.registry import Place, Snapshot
+from consumer.watch import Watch
+
+# Keys and values of a changelog, many at a time.
+Changelog = Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A partition as its last commit left it."""
+
+    state: Mapping[str, Any]  # of `Partition.state`
+    position: int  # offset of the next transaction to score
+    active: Snapshot | None = None  # in force for the batch in progress
+    labelled: Labelled | None = None  # joined rows that no labelled batch has taken
+    changelog: Changelog = ()
+
+
+@dataclass(slots=True)
+class DeadLetters:
+    """Dead letters from one topic's partition, since the application began."""
+
+    counts: Counter[str] = field(default_factory=Counter)  # by kind
+    at: Place | None = None  # of the last one
+    window: int = -1  # of the last event
+    said: int = 0  # how many the last event told of
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `of` needs."""
+        return {
+            "counts": dict(self.counts),
+            "at": self.at,
+            "window": self.window,
+            "said": self.said,
+        }
+
+    @staticmethod
+    def of(state: Mapping[str, Any]) -> DeadLetters:
+        """From a checkpoint."""
+        at = Place(**state["at"])
+        return DeadLetters(Counter(state["counts"]), at, state["window"], state["said"])
+
+
+@dataclass(slots=True)
+class Partition:
+    """One partition's monitor batch, labelled batch, join and counts."""
+
+    watch: Watch
+    join: Join
+    active: Snapshot | None = None  # in force for the rows of the current batch
+    state: str = HEALTHY  # when the current batch began
+    batches: int = 0
+    first_offset: int = 0
+    place: Place | None = None  # of the last record scored
+    alarm: tuple[str, ...] = ()  # reasons of the last batch
+    unanswered: tuple[str, ...] = ()  # reasons of the last alarm since the last labelled batch
+    labelled: list[Labelled] = field(default_factory=list)  # not yet in a labelled batch
+    labelled_batches: int = 0
+    scored: int = 0
+    joined: int = 0
+    right: int = 0  # joined rows that the published score had right
+    shadow_right: int = 0  # and that the frozen model's had
+    dead: dict[str, DeadLetters] = field(default_factory=dict)  # by topic
+
+    @property
+    def labelled_rows(self) -> int:
+        """Joined rows that no labelled batch has taken yet."""
+        return sum(map(len, self.labelled))
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `load` needs, as plain data; of the rows themselves only how many there are."""
+        return {
+            "watch": self.watch.state(),
+            "join": self.join.state(),
+            "active": self.active.version if self.active else None,
+            "state": self.state,
+            "batches": self.batches,
+            "first_offset": self.first_offset,
+            "place": self.place,
+            "alarm": self.alarm,
+            "unanswered": self.unanswered,
+            "labelled_rows": self.labelled_rows,
+            "labelled_batches": self.labelled_batches,
+            "scored": self.scored,
+            "joined": self.joined,
+            "right": self.right,
+            "shadow_right": self.shadow_right,
+            "dead": {topic: dead.checkpoint() for topic, dead in self.dead.items()},
+        }
+
+    def load(self, restored: Restored) -> None:
+        """Go on from a checkpoint and what the topics hold."""
+        state = restored.state
+        if "join" in state:
+            for keys, values in restored.changelog:
+                self.join.replay(keys, values, restored.position)
+            self.join.resume(state["join"])
+        if "watch" not in state:
+            return  # of another model: only the rows that wait for labels are worth keeping
+        self.watch.load(state["watch"])
+        self.active = restored.active
+        self.place = Place(**state["place"]) if state["place"] else None
+        self.alarm, self.unanswered = tuple(state["alarm"]), tuple(state["unanswered"])
+        self.labelled = [restored.labelled] if restored.labelled is not None else []
+        for name in ("state", "batches", "first_offset", "labelled_batches", "scored", "joined"):
+            setattr(self, name, state[name])
+        self.right, self.shadow_right = state["right"], state["shadow_right"]
+        self.dead = {topic: DeadLetters.of(dead) for topic, dead in state["dead"].items()}

@@ -1,0 +1,80 @@
+"""The monitor batch of one partition: where it ends, and what it says then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consumer import signals
+from consumer.batch import BatchCutter
+from consumer.columns import Float32, Int64
+from consumer.model import columns_of
+from consumer.model_directory import Model
+from consumer.settings import Settings
+from consumer.signals import Conflicts, Fidi, Signal
+from consumer.threshold import Thresholds
+
+
+class Watch:
+    """Takes scored rows as they come. It keeps sums and no rows, so it fits in a checkpoint."""
+
+    def __init__(self, settings: Settings, model: Model) -> None:
+        manifest = model.manifest
+        columns = columns_of(manifest.fidi.features, manifest.features)
+        self._rules = model.rules
+        self._features = list(manifest.fidi.features)
+        self._cutter = BatchCutter(settings.batch.rows, round(settings.batch.span_s * 1000))
+        self._fidi = Fidi(
+            manifest.fidi.features,
+            columns,
+            [manifest.reference.mean[column] for column in columns],
+            [manifest.reference.sd[column] for column in columns],
+            window=settings.watch.fidi_window,
+            warmup=settings.watch.fidi_warmup,
+        )
+        self._conflicts = Conflicts()
+
+    @property
+    def rows(self) -> int:
+        """Rows in the batch so far."""
+        return self._cutter.seen
+
+    def rows_to_end(self, event_time: Int64) -> int | None:
+        """How many of the coming records end the batch; None where not all of them do."""
+        return self._cutter.cut(event_time)
+
+    def take(
+        self, event_time: Int64, x: Float32, score: Float32, conflict_probability: float
+    ) -> None:
+        """Count rows into the batch: `x: (rows, features)`, the others (rows,)."""
+        self._cutter.take(event_time)
+        self._fidi.take(x)
+        self._conflicts += signals.conflicts(self._rules, x, score, conflict_probability)
+
+    def end(self, thresholds: Thresholds) -> Signal:
+        """End the batch and judge it."""
+        self._cutter.end()
+        found, self._conflicts = self._conflicts, Conflicts()
+        return signals.judge(
+            self._fidi.end(),
+            found,
+            z_threshold=thresholds.watch_fidi_z,
+            conflict_threshold=thresholds.watch_conflicts,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return {
+            "features": self._features,
+            "cutter": self._cutter.state(),
+            "fidi": self._fidi.state(),
+            "conflicts": [self._conflicts.rows, self._conflicts.by_rule],
+        }
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; where other features were watched, begin anew."""
+        if state["features"] != self._features:
+            return
+        self._cutter.load(state["cutter"])
+        self._fidi.load(state["fidi"])
+        self._conflicts = Conflicts(*state["conflicts"])
