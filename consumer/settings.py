@@ -111,6 +111,21 @@ class Input(Section):
     )
 
 
+class DeadLetters(Section):
+    """When unreadable messages are too many to go on, in one partition of an input topic."""
+
+    max_run: int = Field(
+        100, ge=0, description="Stop at so many unreadable messages in a row (0: never)."
+    )
+    max_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Stop when more than this share of the last 1,000 messages is unreadable "
+        "(1: never).",
+    )
+
+
 class Batch(Section):
     """Monitor batches: consecutive records of a partition, ended by the data alone."""
 
@@ -236,6 +251,7 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="Model directory made by `train`.")
     kafka: Kafka = Kafka()
     input: Input = Input()
+    dead_letters: DeadLetters = DeadLetters()
     batch: Batch = Batch()
     join: Join = Join()
     watch: Watch = Watch()
