@@ -76,6 +76,7 @@ def test_records_behind_the_trip_count_as_not_seen():
 
     assert (first.index, first.run) == (1, 2)
     assert (again.index, again.run) == (0, 3)  # the good ones behind the trip broke no run
+    assert again.bad == again.rows == 3  # nor do they stand in the window
 
 
 @given(
