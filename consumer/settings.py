@@ -214,6 +214,20 @@ class Cost(Section):
     false_alarm: tuple[float, ...] = Field(
         (15.0, 200.0), description="Costs of one false alarm; each gives a column of expected cost."
     )
+    review_share: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of transactions that people can review; gives the recall at capacity.",
+    )
+
+
+class Prequential(Section):
+    """Figures told while it runs: scores against the labels that came for them."""
+
+    window_rows: int = Field(
+        1_000, ge=1, description="Labelled rows in a window; each full one gives its figures."
+    )
 
 
 class Commit(Section):
