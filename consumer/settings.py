@@ -273,6 +273,7 @@ class Settings(BaseSettings):
     health: Health = Health()
     decision: Decision = Decision()
     cost: Cost = Cost()
+    prequential: Prequential = Prequential()
     commit: Commit = Commit()
     log: Log = Log()
 
