@@ -166,7 +166,7 @@ def test_a_shorter_window_than_before_ends_with_the_next_row():
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.integers(0, 70), min_size=1, max_size=5),
-    st.integers(1, 60),
+    st.integers(10, 160),
     st.integers(0, 150),
     st.sampled_from([1.0, 8.0]),
 )
