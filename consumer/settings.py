@@ -112,6 +112,21 @@ class Input(Section):
     )
 
 
+class DeadLetters(Section):
+    """When unreadable messages are too many to go on, in one partition of an input topic."""
+
+    max_run: int = Field(
+        100, ge=0, description="Stop at so many unreadable messages in a row (0: never)."
+    )
+    max_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Stop when more than this share of the last 1,000 messages is unreadable "
+        "(1: never).",
+    )
+
+
 class Batch(Section):
     """Monitor batches: consecutive records of a partition, ended by the data alone."""
 
@@ -201,6 +216,20 @@ class Cost(Section):
     false_alarm: tuple[float, ...] = Field(
         (15.0, 200.0), description="Costs of one false alarm; each gives a column of expected cost."
     )
+    review_share: float = Field(
+        0.01,
+        gt=0,
+        le=1,
+        description="Share of transactions that people can review; gives the recall at capacity.",
+    )
+
+
+class Prequential(Section):
+    """Figures told while it runs: scores against the labels that came for them."""
+
+    window_rows: int = Field(
+        1_000, ge=1, description="Labelled rows in a window; each full one gives its figures."
+    )
 
 
 class Commit(Section):
@@ -244,6 +273,7 @@ class Settings(BaseSettings):
     model: Path | None = Field(None, description="Model directory made by `train`.")
     kafka: Kafka = Kafka()
     input: Input = Input()
+    dead_letters: DeadLetters = DeadLetters()
     batch: Batch = Batch()
     join: Join = Join()
     watch: Watch = Watch()
@@ -251,6 +281,7 @@ class Settings(BaseSettings):
     health: Health = Health()
     decision: Decision = Decision()
     cost: Cost = Cost()
+    prequential: Prequential = Prequential()
     commit: Commit = Commit()
     log: Log = Log()
 

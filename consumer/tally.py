@@ -1,0 +1,226 @@
+"""Prequential figures of a stream without end, in a fixed number of sums.
+
+Definitions are those of `metrics`. Weights: a row of a 1-in-n sample stands for n rows. Every sum
+is one of weights or of their squares, so that a tally can be merged, stored and taken up again, and
+a row can be taken out: added again with its weight negated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from consumer.bins import BINS, average_precision, bin_of, drawn, ratio, recall_at
+from consumer.columns import Float64
+from consumer.metrics import LOG_LOSS_CLIP, Confusion, expected_cost
+
+Figures = dict[str, Any]  # by name: a number, None where undefined; `expected_cost` is a list
+
+_TP, _TN, _FP, _FN = range(4)
+_WEIGHT, _SQUARE = range(2)
+
+
+class Tally:
+    """Sums of one model's scores against their labels.
+
+    >>> tally = Tally()
+    >>> tally.add([0.9, 0.5, 0.2, 0.1], [1, 0, 1, 0], 0.5)
+    >>> tally.figures(5000, (15, 200), 0.25)["expected_cost"]
+    [5015.0, 5200.0]
+    """
+
+    __slots__ = ("_bins", "_cells", "_losses", "_rows")
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._cells: Float64 = np.zeros((2, 4))  # weight and its square, by cell of the confusion
+        self._bins: Float64 = np.zeros((2, 2, BINS))  # weight and its square, by label and bin
+        # Of log loss and of the Brier score: sum of w l, of w^2 l, of w^2 l^2.
+        self._losses: Float64 = np.zeros((2, 3))
+
+    def add(
+        self,
+        score: npt.ArrayLike,
+        label: npt.ArrayLike,
+        threshold: npt.ArrayLike,
+        weight: npt.ArrayLike = 1.0,
+    ) -> None:
+        """Take rows in; `weight` below 0 takes them out again.
+
+        `score`, `label`: (rows,); `threshold`, `weight`: (rows,), or one number for all.
+        """
+        scores = np.asarray(score, np.float64)  # (rows,)
+        fraud = np.asarray(label, bool)  # (rows,)
+        flagged = scores >= np.asarray(threshold, np.float64)
+        weights = np.broadcast_to(np.asarray(weight, np.float64), scores.shape)
+        squares = weights * np.abs(weights)  # of a row that is taken out: below 0 as well
+
+        # Sums go strictly row by row. np.sum adds in pairs whose bounds depend on how many rows
+        # come at once: a stream cut into other chunks would end in other last digits, and a replay
+        # could not be compared with the run. np.add.at and np.add.accumulate keep the order.
+        cell = np.where(fraud, np.where(flagged, _TP, _FN), np.where(flagged, _FP, _TN))
+        place = fraud * BINS + bin_of(scores)
+        for kind, values in ((_WEIGHT, weights), (_SQUARE, squares)):
+            np.add.at(self._cells[kind], cell, values)
+            np.add.at(self._bins[kind].reshape(-1), place, values)
+
+        probability = np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+        log_loss = -np.log(np.where(fraud, probability, 1 - probability))
+        terms = np.empty((len(scores) + 1, 2, 3))
+        terms[0] = self._losses
+        for number, loss in enumerate((log_loss, (scores - fraud) ** 2)):
+            terms[1:, number, 0] = weights * loss
+            terms[1:, number, 1] = squares * loss
+            terms[1:, number, 2] = squares * loss * loss
+        self._losses = np.add.accumulate(terms, axis=0)[-1].copy()
+        self._rows += int(np.sign(weights).sum())
+
+    @property
+    def rows(self) -> int:
+        """Rows in it, each counted once."""
+        return self._rows
+
+    @property
+    def counts(self) -> Confusion:
+        """Decisions against labels, in weight."""
+        return Confusion(*self._cells[_WEIGHT].tolist())
+
+    @property
+    def sampled(self) -> bool:
+        """Does any row stand for more than itself? Weights are 1 or more."""
+        return bool((self._cells[_WEIGHT] != self._cells[_SQUARE]).any())
+
+    def figures(
+        self, missed_fraud: float, false_alarm: Sequence[float], review_share: float
+    ) -> Figures:
+        """The figures of `metrics`, and three more: `weight` (rows stood for), the recall among
+        the `review_share` of rows that score highest, and the expected cost at each price of a
+        false alarm; all but `rows` and `weight` are None without rows.
+
+        For average precision and recall at capacity the rows of one bin are tied: both lie within
+        .006 of the exact ones on streams of 20,000 rows with 1% to 50% frauds.
+        """
+        counts = self.counts
+        weight = sum(counts)
+        if self._rows <= 0 or weight <= 0:
+            return {"rows": 0, "weight": 0.0, **dict.fromkeys((*_RATES, "expected_cost"))}
+        return {
+            "rows": self._rows,
+            "weight": weight,
+            "accuracy": counts.accuracy,
+            "precision": counts.precision,
+            "recall": counts.recall,
+            "f1": counts.f1,
+            "log_loss": max(0.0, float(self._losses[0, 0] / weight)),
+            "average_precision": _number(average_precision(self._bins[_WEIGHT])),
+            "recall_at_capacity": _number(recall_at(self._bins[_WEIGHT], review_share)),
+            "brier": max(0.0, float(self._losses[1, 0] / weight)),
+            "expected_cost": [expected_cost(counts, missed_fraud, p) for p in false_alarm],
+        }
+
+    def standard_errors(
+        self, missed_fraud: float, false_alarm: Sequence[float], review_share: float
+    ) -> Figures:
+        """How far each figure may lie from that of all the rows that the sample stands for.
+
+        Means: Hajek's estimator, sqrt(sum w^2 (l - mean)^2) / sum w. Expected cost: the same for a
+        sum. Ratios and ranks: a bootstrap over the sums, seeded, so that equal tallies give equal
+        errors. It takes the sample as drawn from a stream without end, so it is not 0 at weight 1:
+        there it says how far the figure of another such stream may lie. None where undefined. A
+        cell that no row fell in has no spread: with a handful of frauds the errors are too small.
+
+        Source: Särndal, Swensson, Wretman, "Model Assisted Survey Sampling", 1992, section 5.7.
+        """
+        counts = self.counts
+        weight = sum(counts)
+        if self._rows <= 0 or weight <= 0:
+            return dict.fromkeys((*_RATES, "expected_cost"))
+        squares = Confusion(*self._cells[_SQUARE].tolist())
+        right, wrong = squares.tp + squares.tn, squares.fp + squares.fn
+        accuracy = counts.accuracy
+        variance = right * (1 - accuracy) ** 2 + wrong * accuracy**2
+
+        draws = np.random.default_rng(0)
+        tp, _, fp, fn = drawn(draws, self._cells).T  # (draws,) each
+        bins = drawn(draws, self._bins)  # (draws, label, bins)
+        return {
+            "accuracy": _root(variance) / weight,
+            "precision": _deviation(ratio(tp, tp + fp)),
+            "recall": _deviation(ratio(tp, tp + fn)),
+            "f1": _deviation(ratio(2 * tp, 2 * tp + fp + fn)),
+            "log_loss": self._mean_error(0, weight),
+            "average_precision": _deviation(average_precision(bins)),
+            "recall_at_capacity": _deviation(recall_at(bins, review_share)),
+            "brier": self._mean_error(1, weight),
+            "expected_cost": [
+                _root(squares.fn * missed_fraud**2 + squares.fp * price**2) for price in false_alarm
+            ],
+        }
+
+    def _mean_error(self, loss: int, weight: float) -> float:
+        first, once, twice = self._losses[loss].tolist()
+        mean = first / weight
+        total = sum(self._cells[_SQUARE].tolist())
+        return _root(twice - 2 * mean * once + mean**2 * total) / weight
+
+    def merged(self, other: Tally) -> Tally:
+        """A tally of the rows of both."""
+        both = Tally()
+        both._rows = self._rows + other._rows
+        both._cells = self._cells + other._cells
+        both._bins = self._bins + other._bins
+        both._losses = self._losses + other._losses
+        return both
+
+    def state(self) -> dict[str, Any]:
+        """All of it as plain JSON; only bins with rows: [bin, weights by label, their squares]."""
+        bins = self._bins.reshape(4, BINS)
+        return {
+            "rows": self._rows,
+            "cells": self._cells.tolist(),
+            "losses": self._losses.tolist(),
+            "bins": [
+                [int(number), *bins[:, number].tolist()]
+                for number in np.flatnonzero(bins.any(axis=0))
+            ],
+        }
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> Tally:
+        """The tally whose `state` this was, to the last bit."""
+        tally = Tally()
+        tally._rows = state["rows"]
+        tally._cells = np.array(state["cells"], np.float64)
+        tally._losses = np.array(state["losses"], np.float64)
+        bins = tally._bins.reshape(4, BINS)
+        for number, *sums in state["bins"]:
+            bins[:, number] = sums
+        return tally
+
+
+_RATES = (
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+    "log_loss",
+    "average_precision",
+    "recall_at_capacity",
+    "brier",
+)
+
+
+def _deviation(values: Float64) -> float | None:
+    return None if np.isnan(values).any() else float(values.std(ddof=1))
+
+
+def _number(value: Float64) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _root(variance: float) -> float:
+    return math.sqrt(max(0.0, variance))  # rounding may leave -1e-17 of a 0
