@@ -41,7 +41,7 @@ def _read(settings: Settings, model: Model) -> tuple[Registry, dict[int, Snapsho
         key = (record.key or b"").decode(errors="replace")
         if key.startswith("snapshot/") and record.value is not None:
             try:
-                snapshot = registry.restore(key, record.value, _manifest(record, key))
+                snapshot = registry.restore(key, record.value, manifest_of(record, key))
             except RegistryError as error:
                 log.error(str(error))
                 continue
@@ -67,7 +67,11 @@ def _deployed(value: bytes, found: dict[int, Snapshot]) -> int | None:
     return max(good, default=None)
 
 
-def _manifest(record: Record, key: str) -> dict[str, object]:
+def manifest_of(record: Record, key: str) -> dict[str, object]:
+    """The manifest of a snapshot's record, as it was published.
+
+    Raises: RegistryError where there is none, or it is not JSON.
+    """
     for name, value in record.headers:
         if name == "manifest" and value is not None:
             try:
