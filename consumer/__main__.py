@@ -11,7 +11,7 @@ from typing import Annotated
 import structlog
 import typer
 
-from consumer import command_line, options, registry_command, settings_page
+from consumer import command_line, dead_letters_command, options, registry_command, settings_page
 from consumer.options import (
     ApplicationId,
     BootstrapServers,
@@ -30,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # it would take [kafka.bootstrap_servers] for a style
 )
 app.add_typer(registry_command.app, name="registry")
+app.add_typer(dead_letters_command.app, name="dead-letters")
 log = structlog.get_logger()
 
 
