@@ -16,6 +16,7 @@ from consumer.kafka.client import producer
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.kafka.replay import Replay
+from consumer.kafka.sink import Sink
 from consumer.model_directory import Model
 from consumer.settings import Settings
 from tests.broker import Broker
@@ -266,7 +267,8 @@ def test_a_replay_that_fails_again_is_not_replayed_in_a_loop(
     consuming.send_raw(settings, topic, [lacking(0)])
     consuming.consume(settings, model)
     mended = ["--set", 'input.transactions.feature_paths={V14="score"}']
-    assert done(replay(settings, tmp_path, *mended)).startswith("1 replayed")
+    touch = ["--repair", """sed 's/^{/{"touched":1,/'"""]
+    assert done(replay(settings, tmp_path, *mended, *touch)).startswith("1 replayed")
     consuming.consume(settings, model)  # its settings are still the old ones
     letters = consuming.records(settings, "dead-letters")  # of two partitions
     first, second = sorted(letters, key=lambda record: record.timestamp_ms)
@@ -277,9 +279,10 @@ def test_a_replay_that_fails_again_is_not_replayed_in_a_loop(
     assert ended.out[1] == "1 of those before failed again; --again replays them"
     assert done(replay(settings, tmp_path, *mended, "--again")).startswith("1 replayed")
     assert done(replay(settings, tmp_path, *mended, "--again")).startswith("0 replayed, 1 already")
-    origins = [dict(one.headers)["reflexive.replayed-from"] for one in replayed(settings, topic)]
-    assert origins == [origin.encode()] * 2
-    assert first.value == second.value
+    touched = lacking(0).replace(b"{", b'{"touched":1,', 1)
+    found = sorted(replayed(settings, topic), key=lambda record: record.timestamp_ms)
+    assert [dict(one.headers)["reflexive.replayed-from"] for one in found] == [origin.encode()] * 2
+    assert [second.value, *(one.value for one in found)] == [touched, touched, first.value]
 
 
 def test_of_two_replays_at_once_the_newer_fences_the_older(
@@ -289,6 +292,9 @@ def test_of_two_replays_at_once_the_newer_fences_the_older(
     consuming.send_raw(settings, topic, [lacking(0)])
     consuming.consume(settings, model)
     (record,) = read_all(settings.kafka, topic)
+    of_the_consumer = Sink(settings)
+    of_the_consumer.begin()
+    of_the_consumer.produce(settings.topic("events"), "an event", b"{}")
     with Replay(settings) as older:
         said = done(
             replay(settings, tmp_path, "--set", 'input.transactions.feature_paths={V14="score"}')
@@ -296,6 +302,8 @@ def test_of_two_replays_at_once_the_newer_fences_the_older(
         assert said.startswith("1 replayed")
         with pytest.raises(FencedError, match="another replay"):
             older.produce([record])
+    of_the_consumer.commit([], None)  # it is no replay
+    of_the_consumer.close()
     assert len(list(read_all(settings.kafka, topic))) == 2
 
 

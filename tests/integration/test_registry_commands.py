@@ -71,18 +71,19 @@ def test_each_snapshot_is_a_line_with_where_it_was_active(healed: tuple[Settings
         assert one["deployed"] == (version == deployed.version)
         assert one["problem"] is None
 
-    # Every score was made by the version that is said to be active at its offset.
+    # Every score was made by the one version that is said to be active at its offset.
     scores = consuming.messages(settings, "scores")
     assert len({score["adapter_version"] for score in scores}) > 2
     for score in scores:
-        spans = found[score["adapter_version"]]["active"]
-        assert any(
-            span["topic"] == topic
-            and span["partition"] == 0
+        active = [
+            version
+            for version, one in found.items()
+            for span in one["active"]
+            if (span["topic"], span["partition"]) == (topic, 0)
             and span["start"] <= score["offset"]
             and (span["stop"] is None or score["offset"] < span["stop"])
-            for span in spans
-        )
+        ]
+        assert active == [score["adapter_version"]]
 
     ended = run("registry", "list", *flags(settings))
     assert (ended.status, ended.error) == (0, [])
