@@ -22,7 +22,7 @@ class TensorFacts:
 
 
 def facts(found: View, entry: Entry) -> list[TensorFacts]:
-    """Every tensor of a snapshot, against its parent and the adapter as trained.
+    """Every tensor of a snapshot by name, against its parent and the adapter as trained.
 
     Raises: RegistryError where the snapshot's own bytes are refused.
     """
@@ -39,7 +39,7 @@ def facts(found: View, entry: Entry) -> list[TensorFacts]:
             _distance(tensor, of_parent.get(name)),
             _distance(tensor, of_base.get(name)),
         )
-        for name, tensor in entry.tensors().items()
+        for name, tensor in sorted(entry.tensors().items())
     ]
 
 
