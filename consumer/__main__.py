@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 
-from consumer import command_line, logs, settings_page
-from consumer.errors import SettingsError
-from consumer.settings import Settings, load, masked
+from consumer import command_line, dead_letters_command, options, registry_command, settings_page
+from consumer.options import (
+    ApplicationId,
+    BootstrapServers,
+    LabelsTopic,
+    Set,
+    SettingsFile,
+    TransactionsTopic,
+)
+from consumer.settings import masked
 
 app = typer.Typer(
     help="A Kafka consumer whose fraud model heals itself when the data drifts.",
@@ -23,27 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # it would take [kafka.bootstrap_servers] for a style
 )
+app.add_typer(registry_command.app, name="registry")
+app.add_typer(dead_letters_command.app, name="dead-letters")
 log = structlog.get_logger()
-
-SettingsFile = Annotated[
-    Path | None,
-    typer.Option("--settings", help="TOML file of settings; default reflexive.toml, if there."),
-]
-Set = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="SECTION.KEY=VALUE", help="Any setting, over file and environment."
-    ),
-]
-BootstrapServers = Annotated[
-    str | None, typer.Option(help="Brokers, as host:port,host:port. [kafka.bootstrap_servers]")
-]
-ApplicationId = Annotated[
-    str | None, typer.Option(help="Names group, transactional id and our topics. [application_id]")
-]
-TransactionsTopic = Annotated[
-    str | None, typer.Option(help="Input; keyed by transaction id. [input.transactions.topic]")
-]
 
 
 class _Recipe(StrEnum):
@@ -114,9 +102,7 @@ def run(
         str | None, typer.Option(help="Unique to a process, stable. [instance_id]")
     ] = None,
     transactions_topic: TransactionsTopic = None,
-    labels_topic: Annotated[
-        str | None, typer.Option(help="Input; as many partitions. [input.labels.topic]")
-    ] = None,
+    labels_topic: LabelsTopic = None,
     until_end: Annotated[
         bool,
         typer.Option(
@@ -148,7 +134,7 @@ def run(
     set_: Set = None,
 ) -> None:
     """Consume: score every transaction, join labels, watch, heal, roll back."""
-    effective = _load(
+    effective = options.effective(
         settings,
         set_,
         {
@@ -163,7 +149,7 @@ def run(
             "decision.threshold_config": threshold_config,
         },
     )
-    directory = _model(effective)
+    directory = options.model_of(effective)
     log.info("starting", settings=masked(effective))
     from consumer import run_command
 
@@ -182,7 +168,7 @@ def report(
     set_: Set = None,
 ) -> None:
     """Write metrics.csv, events.json, threshold_config.json and eight plots from the topics."""
-    effective = _load(
+    effective = options.effective(
         settings,
         set_,
         {
@@ -212,7 +198,7 @@ def audit(
     set_: Set = None,
 ) -> None:
     """Make published scores again from the transactions and the registry; exit 1 if one differs."""
-    effective = _load(
+    effective = options.effective(
         settings,
         set_,
         {
@@ -222,7 +208,7 @@ def audit(
             "input.transactions.topic": transactions_topic,
         },
     )
-    directory = _model(effective)
+    directory = options.model_of(effective)
     from consumer import audit_command
 
     audit_command.run(effective, directory, from_, to, id_)
@@ -234,7 +220,7 @@ def show_settings(
     set_: Set = None,
 ) -> None:
     """Show every setting, what it does and what is in force, as a TOML file."""
-    typer.echo(settings_page.page(_load(settings, set_, {})))
+    typer.echo(settings_page.page(options.effective(settings, set_, {})))
 
 
 @app.command()
@@ -259,34 +245,6 @@ def demo(
     from consumer import demo as story
 
     story.run(out, rate)
-
-
-def _model(settings: Settings) -> Path:
-    if settings.model is None:
-        raise SettingsError("no model: name a model directory with --model (see `train`)")
-    return settings.model
-
-
-def _parsed(text: str) -> Any:
-    """Lists and tables as TOML; anything else is text, and the setting's type decides."""
-    if not text.startswith(("[", "{")):
-        return text
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"--set {text}: {error}") from error
-
-
-def _load(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> Settings:
-    for text in given or ():
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise SettingsError(f"--set {text}: expected SECTION.KEY=VALUE")
-        if flags.get(name) is None:  # a flag of its own wins
-            flags[name] = _parsed(value)
-    effective = load(file, flags)
-    logs.configure(effective.log)
-    return effective
 
 
 def main() -> None:

@@ -80,7 +80,7 @@ class RegistryTopic:
         key = (record.key or b"").decode(errors="replace")
         try:
             if key.startswith("snapshot/") and record.value is not None:
-                snapshot = self.registry.restore(key, record.value, _manifest(record, key))
+                snapshot = self.registry.restore(key, record.value, manifest_of(record, key))
                 if snapshot is None:
                     self._foreign += 1
                 else:
@@ -108,7 +108,7 @@ class RegistryTopic:
         """Value and hash; None for a tombstone, or where it belongs to another base model."""
         if record.value is None:
             return None
-        manifest = _manifest(record, key)
+        manifest = manifest_of(record, key)
         if manifest["base_sha256"] != self._base_sha256:
             return None
         return record.value, str(manifest["sha256"])
@@ -243,7 +243,11 @@ def _labelled(number: int, rows: list[dict[str, Any]], features: Sequence[str]) 
     )
 
 
-def _manifest(record: Record, key: str) -> dict[str, object]:
+def manifest_of(record: Record, key: str) -> dict[str, object]:
+    """The manifest of a snapshot's record, as it was published.
+
+    Raises: RegistryError where there is none, or it is not JSON.
+    """
     for name, value in record.headers:
         if name == "manifest" and value is not None:
             try:

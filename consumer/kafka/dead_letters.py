@@ -13,6 +13,8 @@ import orjson
 from consumer.kafka.record import Record
 
 PREFIX = "__streams.errors."
+# On a record that was produced again: TOPIC/PARTITION/OFFSET of the record that failed first.
+REPLAYED_FROM = "reflexive.replayed-from"
 
 
 class DeadLetter(NamedTuple):
@@ -21,6 +23,17 @@ class DeadLetter(NamedTuple):
     record: Record
     kind: str
     reason: str
+
+
+class Shortened(NamedTuple):
+    """What is kept of a value above the size limit."""
+
+    sha256: str
+    size: int  # bytes
+
+    def is_of(self, value: bytes | None) -> bool:
+        """Is this the value it was made from?"""
+        return value is not None and hashlib.sha256(value).hexdigest() == self.sha256
 
 
 def headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
@@ -52,3 +65,37 @@ def value(letter: DeadLetter, max_bytes: int) -> bytes | None:
             "offset": record.offset,
         }
     )
+
+
+def received(record: Record) -> DeadLetter | None:
+    """The record that could not be read, from its record on the dead-letters topic.
+
+    Its place and own headers are the original's; its time is when it became a dead letter. None
+    where the headers are not ours.
+    """
+    found = dict(record.headers)
+    try:
+        kind, reason, topic, partition, offset = (
+            (found[PREFIX + name] or b"").decode()
+            for name in ("exception", "message", "topic", "partition", "offset")
+        )
+        original = record._replace(
+            topic=topic,
+            partition=int(partition),
+            offset=int(offset),
+            headers=[(name, text) for name, text in record.headers if not name.startswith(PREFIX)],
+        )
+    except (KeyError, ValueError):
+        return None
+    return DeadLetter(original, kind, reason)
+
+
+def shortened(letter: DeadLetter) -> Shortened | None:
+    """What stands in place of a value that was above the size limit; None where it is the value."""
+    if letter.kind != "TooLarge":
+        return None
+    try:
+        kept = orjson.loads(letter.record.value or b"")
+        return Shortened(str(kept["sha256"]), int(kept["bytes"]))
+    except (KeyError, TypeError, ValueError):
+        return None
