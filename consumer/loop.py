@@ -197,6 +197,7 @@ class Loop:
     ) -> dict[tuple[str, int], int]:
         """Begin lanes for these partitions, where and how the last owner left them."""
         failpoints.reach("rebalance")
+        self._commit()  # or the topics would not be read to their end: it lies behind our records
         topics_ = (self._transactions, self._labels)
         starts: dict[tuple[str, int], int] = {}
         self._registry.catch_up()

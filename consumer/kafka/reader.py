@@ -143,7 +143,7 @@ class Reader:
     """Reads single partitions to their true end, for a restart that must miss nothing.
 
     The true end lies behind transactions that are still open: those of a process that died are,
-    until it starts again or the broker ends them. What they hold is waited for, and seen if it counts.
+    until it starts again or the broker ends them. They are waited for, and seen if they count.
     """
 
     def __init__(self, kafka: Kafka) -> None:

@@ -256,7 +256,9 @@ class Source:
 
     def _end(self, numbers: list[int]) -> None:
         gone = self._places(numbers)
-        self._consumer.incremental_unassign([TopicPartition(*place) for place in gone])
+        # Not all of them where an error came in between.
+        held = {(place.topic, place.partition) for place in self._consumer.assignment()}
+        self._consumer.incremental_unassign([TopicPartition(*p) for p in gone if p in held])
         self._paused.difference_update(gone)
         self._done.difference_update(gone)
         self._assigned.difference_update(numbers)
