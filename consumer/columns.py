@@ -121,6 +121,7 @@ class Labelled:
     threshold: Float64
     adapter_version: Int64
     offset: Int64  # of the transaction
+    weight: Float64  # how many rows each stands for, itself among them
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -141,6 +142,7 @@ class Labelled:
             self.threshold[part],
             self.adapter_version[part],
             self.offset[part],
+            self.weight[part],
         )
 
     @staticmethod
@@ -159,4 +161,14 @@ class Labelled:
             np.concatenate([part.threshold for part in parts]),
             np.concatenate([part.adapter_version for part in parts]),
             np.concatenate([part.offset for part in parts]),
+            np.concatenate([part.weight for part in parts]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What labels did, each part in the order of the labels."""
+
+    joined: Labelled  # by their first label
+    corrected: Labelled  # whose label changed, with the new one
+    was: Int8  # (corrected,) their label before

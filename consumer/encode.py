@@ -74,7 +74,7 @@ def labelled(batch: Labelled, topic: str, features: Sequence[str]) -> Iterator[t
                     "shadow_score": float(batch.shadow[index]),
                     "threshold": float(batch.threshold[index]),
                     "adapter_version": int(batch.adapter_version[index]),
-                    "weight": 1.0,
+                    "weight": float(batch.weight[index]),
                     "topic": topic,
                     "partition": batch.partition,
                     "offset": int(batch.offset[index]),

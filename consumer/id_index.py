@@ -142,3 +142,14 @@ def _distinct(values: Int64) -> Int64:
     first = np.ones(len(values), bool)
     first[1:] = values[1:] != values[:-1]
     return values[first]
+
+
+def repeated(values: Int64) -> NDArray[np.bool_]:
+    """(rows,) does the value come more than once?"""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    same = np.zeros(len(values) + 1, bool)
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    found = np.empty(len(values), bool)
+    found[order] = same[1:] | same[:-1]
+    return found

@@ -20,6 +20,7 @@ from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.healing import HEALTHY, Evidence, Healing, Idle
 from consumer.join import Join
+from consumer.join_record import schema_of
 from consumer.model import columns_of
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
@@ -31,6 +32,7 @@ from consumer.threshold import Command
 
 # Of several replicas the owner of this partition heals; the others score.
 HEALER = 0
+DAY_MS = 24 * 60 * 60 * 1000
 
 
 @dataclass(slots=True)
@@ -69,7 +71,6 @@ class Pipeline:
         self._swapped: set[int] = set()  # partitions whose adapter changed since the last commit
         self._rows = 0
         self._labelled = 0
-        self._label_counts = Counter[str]()
         self._right = 0  # joined rows that the published score had right
         self._shadow_right = 0  # and that the frozen model's had
         self._last: Batch | None = None
@@ -116,7 +117,8 @@ class Pipeline:
                     partition,
                     len(manifest.features),
                     settings.join.max_rows,
-                    self._label_counts,
+                    round(settings.join.horizon_days * DAY_MS),
+                    schema_of(manifest.features),
                 ),
             )
         if HEALER in partitions:
@@ -185,9 +187,11 @@ class Pipeline:
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
         part = self._partitions[labels.partition]
-        joined = part.join.match(labels)
-        if len(joined):
-            self._joined(part, joined, idle)
+        matched = part.join.match(labels)
+        if len(matched.corrected):
+            self.out.labelled.append(matched.corrected)
+        if len(matched.joined):
+            self._joined(part, matched.joined, idle)
 
     def end_batch(self, partition: int) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
@@ -270,6 +274,7 @@ class Pipeline:
     def status(self) -> Status:
         """Where things stand, for a person or a probe."""
         labelled = max(self._labelled, 1)
+        counts = sum((part.join.counts for part in self._partitions.values()), Counter[str]())
         return Status(
             self.healing.state,
             self.healing.deployed.version,
@@ -282,7 +287,7 @@ class Pipeline:
             self.healing.rollbacks,
             self._batches,
             self._last,
-            labels=dict(self._label_counts),
+            labels=dict(counts),
         )
 
     def _begin_batch(self, part: _Partition, transactions: Transactions) -> None:

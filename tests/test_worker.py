@@ -67,6 +67,7 @@ def request(conflict_probability=0.3):
         ones,
         given.offset,
         given.offset,
+        ones,
     )
     return HealRequest(labelled, conflict_probability)
 
