@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from consumer.columns import Int64
 from consumer.id_index import Hashes, IdIndex
-from consumer.join_record import Rows, opaque
+from consumer.join_record import Rows, opaque, taken
 
 _FIRST_CAPACITY = 1024
 
@@ -45,13 +45,21 @@ class HeldRows:
         serials = self._index.find(hashes)
         return np.where(serials >= 0, serials % len(self.rows), -1)
 
+    def take(self, places: Int64) -> Rows:
+        """A copy of the rows at these places."""
+        return taken(self.rows, places)
+
+    def write(self, places: Int64, rows: Rows) -> None:
+        """Write rows over those at these places."""
+        opaque(self.rows)[places] = opaque(rows)
+
     def append(self, rows: Rows, hashes: Hashes) -> int:
         """Hold rows, each in place of an older one of its id; returns how many gave way."""
         self._make_room(len(rows))
         serials = np.arange(self._end, self._end + len(rows))
         self._end += len(rows)
         places = serials % len(self.rows)
-        opaque(self.rows)[places] = opaque(rows)
+        self.write(places, rows)
         self._hash[places] = hashes
         self._live[places] = True
         gave_way = self._index.put(hashes, serials)

@@ -13,8 +13,6 @@ them. Rows that leave by the horizon or by sampling are not told: the same rules
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +32,9 @@ from consumer.join_record import (
     row_type,
     row_values,
     scored,
-    source_code,
+    source_codes,
     taken,
+    write_labels,
 )
 from consumer.sampling import HIGHEST, Sampling
 
@@ -130,7 +129,7 @@ class Join:
         hashes = id_hashes(map(str.encode, labels.ids))
         places = self.held.find(hashes)
         there = places >= 0
-        rows = taken(self.held.rows, places)  # where not `there`, of no meaning
+        rows = self.held.take(places)  # where not `there`, of no meaning
         known = there & (rows["clock"] >= self.clock - self.known_ms)
         joinable = known & (rows["clock"] >= self.clock - self._horizon_ms)
         outside = ~there & (hashes > np.uint64(self.sampling.limit))
@@ -138,7 +137,7 @@ class Join:
         self._count("unsampled", outside)
         alone = joinable & (rows["label"] == UNLABELLED) & ~repeated(places)
         joined = np.flatnonzero(alone)
-        codes = {source: source_code(source) for source in set(labels.source)}
+        codes = source_codes(labels.source)
         written = self._join(labels, joined, taken(rows, joined), places[joined], codes)
 
         # Labels that wait, or that meet another one: in order, for each may decide the next.
@@ -176,29 +175,11 @@ class Join:
             np.array(was, np.int8),
         )
 
-    def replay(self, keys: Sequence[bytes], values: Sequence[bytes | None], before: int) -> None:
-        """Fold records of the changelog, in their order, into what is held; `resume` ends it.
-
-        Of an id's records the last counts. A row whose transaction's offset is `before` or later
-        is passed over.
-        """
-        join_restore.replay(self, keys, values, before)
-
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`: the rows replayed as they stood then."""
-        join_restore.resume(self, state)
-
-    def state(self) -> dict[str, Any]:
-        """Plain data, some hundred numbers at most: with the changelog, all that is needed."""
-        return join_restore.state(self)
-
-    def columns(self) -> dict[str, NDArray[Any]]:
-        """Copies of all that is held, for a cache."""
-        return join_restore.columns(self)
-
-    def load(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """Hold what `columns` gave, before `replay` of the records after it."""
-        join_restore.load(self, columns)
+    replay = join_restore.replay
+    resume = join_restore.resume
+    state = join_restore.state
+    columns = join_restore.columns
+    load = join_restore.load
 
     def _keep(
         self,
@@ -216,12 +197,11 @@ class Join:
         ids = [scores.transactions.ids[place] for place in places.tolist()]
         met = self.early.meet(hashes)
         if met:
-            which = np.array(list(met))
-            labels = as_labels(self._partition, list(met.values()))
-            rows["label"][which] = labels.is_fraud
-            rows["labelled_at"][which] = labels.labelled_at
-            rows["source"][which] = [source_code(source) for source in labels.source]
-            found.append(labelled(labels, np.arange(len(met)), taken(rows, which)))
+            labels, all_of = as_labels(self._partition, list(met.values())), np.arange(len(met))
+            come = taken(rows, np.array(list(met)))
+            write_labels(come, labels, all_of, source_codes(labels.source))
+            opaque(rows)[list(met)] = opaque(come)
+            found.append(labelled(labels, all_of, come))
             self.counts["matched"] += len(met)
         self._changes += zip(ids, row_values(rows), strict=True)
         reused = self.held.append(rows, hashes)
@@ -234,14 +214,14 @@ class Join:
         """First labels of rows that each meet one alone; returns the records by label."""
         if not len(which):
             return []
-        chosen = which.tolist()
-        rows["label"] = labels.is_fraud[which]
-        rows["labelled_at"] = labels.labelled_at[which]
-        rows["source"] = [codes[labels.source[index]] for index in chosen]
-        opaque(self.held.rows)[places] = opaque(rows)
+        write_labels(rows, labels, which, codes)
+        self.held.write(places, rows)
         self.counts["matched"] += len(which)
-        ids = [labels.ids[index] for index in chosen]
-        return list(zip(chosen, ids, row_values(rows), strict=True))
+        chosen = which.tolist()
+        return [
+            (index, labels.ids[index], value)
+            for index, value in zip(chosen, row_values(rows), strict=True)
+        ]
 
     def _forget(self, hashes: Hashes) -> None:
         """Let a row go that is past being known: a label of its id takes its record's place."""

@@ -23,9 +23,8 @@ A label that waits for its transaction, `EARLY`:
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xxhash
@@ -107,6 +106,21 @@ def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int
     return rows
 
 
+def write_labels(rows: Rows, labels: Labels, which: Int64, codes: Mapping[str | None, int]) -> None:
+    """Give each row its label, some of `labels`."""
+    rows["label"] = labels.is_fraud[which]
+    rows["labelled_at"] = labels.labelled_at[which]
+    rows["source"] = [codes[labels.source[index]] for index in which.tolist()]
+
+
+def source_codes(sources: Iterable[str | None]) -> dict[str | None, int]:
+    """What is kept of who labelled: enough to tell whether it was somebody else."""
+    return {
+        source: 0 if source is None else (xxhash.xxh32_intdigest(source.encode()) or 1)
+        for source in set(sources)
+    }
+
+
 def labelled(labels: Labels, which: Int64, rows: Rows) -> Labelled:
     """Some of the labels, each with the row that it met."""
     chosen = which.tolist()
@@ -158,8 +172,3 @@ def id_hashes(ids: Iterable[bytes]) -> Hashes:
     """(rows,) of ids in UTF-8. At 10**7 rows held two meet by chance once in 370,000 such joins."""
     digests = b"".join(map(xxhash.xxh3_64_digest, ids))
     return np.frombuffer(digests, ">u8").astype(np.uint64)
-
-
-def source_code(source: Any) -> int:
-    """What is kept of who labelled: enough to tell whether it was somebody else."""
-    return 0 if source is None else (xxhash.xxh32_intdigest(source.encode()) or 1)

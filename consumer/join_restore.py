@@ -1,8 +1,10 @@
 """A join again as it was, from its changelog and a few figures, or from a cache of its columns.
 
 Whatever order its records are in, a row knows how many rows the partition had seen before it. So
-what has left without a word is found again: rows that were past being known at the last
+what has left without a record is found again: rows that were past being known at the last
 housekeeping, and rows outside the highest level that was raised since they came.
+
+These are methods of `Join`, in a file of their own.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 
 def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], before: int) -> None:
-    """`Join.replay`."""
+    """Fold records of the changelog, in their order, into what is held; `resume` ends it.
+
+    Of an id's records the last counts. A row whose transaction's offset is `before` or later is
+    passed over, a record of another model or format is dropped and counted.
+    """
     if not len(keys):
         return
     row_type = join.held.rows.dtype
@@ -62,7 +68,7 @@ def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], be
 
 
 def state(join: Join) -> dict[str, Any]:
-    """`Join.state`."""
+    """Plain data, some two hundred numbers at most: with the changelog, all that is needed."""
     return {
         "seen": join.seen,
         "clock": join.clock,
@@ -73,7 +79,7 @@ def state(join: Join) -> dict[str, Any]:
 
 
 def resume(join: Join, state: Mapping[str, Any]) -> None:
-    """`Join.resume`."""
+    """Go on from a `state`, with the rows that were replayed as they stood then."""
     join.seen, join.clock, join.tidied = state["seen"], state["clock"], state["tidied"]
     join.sampling.resume(state)
     join.counts.update(state["counts"])
@@ -89,7 +95,7 @@ def resume(join: Join, state: Mapping[str, Any]) -> None:
 
 
 def columns(join: Join) -> dict[str, NDArray[Any]]:
-    """`Join.columns`."""
+    """Copies of all that is held, for a cache; take them when the changes are taken too."""
     places = join.held.places()
     early = list(join.early)
     ids, id_ends = _joined(label.id.encode() for label in early)
@@ -106,7 +112,7 @@ def columns(join: Join) -> dict[str, NDArray[Any]]:
 
 
 def load(join: Join, columns: Mapping[str, NDArray[Any]]) -> None:
-    """`Join.load`.
+    """Hold what `columns` gave, before `replay` of the records after it.
 
     Raises: ValueError where the rows are of another width: the cache's metadata must rule that out.
     """

@@ -3,12 +3,11 @@
 import json
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.columns import Labels, Scores, Transactions
-from tests.joining import DAY_MS, HORIZON_MS, join, labels, matched, offsets, plain, scores
+from tests.joining import DAY_MS, join, matched, plain
 
 NAMES = [f"id-{number}" for number in range(24)]
 ROW = st.tuples(st.sampled_from(NAMES), st.sampled_from([-900, 0, 10, 300, 900, 9_000, 70_000]))
