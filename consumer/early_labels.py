@@ -15,7 +15,10 @@ from consumer.join_record import Early, early_value
 # Event time runs on past a label's own time by a day: whatever the two topics' paces, a transaction
 # older than its label would have come by then.
 PATIENCE_MS = 24 * 60 * 60 * 1000
-_STALE = 1024
+# A tenth as many may wait as transactions are held: more are the labels of another stream.
+_SHARE = 10
+_FEWEST = 1024
+_STALE = 1024  # entries that need no clearing away
 
 Change = tuple[str, bytes | None]  # a record of the changelog: transaction id, value
 
@@ -36,8 +39,8 @@ def verdict(held: tuple[int, int, object], new: tuple[int, int, object]) -> tupl
 class EarlyLabels:
     """By id hash, in the order of their last change; at the budget the first of them gives way."""
 
-    def __init__(self, budget: int, counts: Counter[str]) -> None:
-        self._budget = budget
+    def __init__(self, max_rows: int, counts: Counter[str]) -> None:
+        self._budget = max(_FEWEST, max_rows // _SHARE)
         self._counts = counts
         self._waiting: OrderedDict[int, Early] = OrderedDict()
         # (labelled_at, hash), earliest first; may name labels that have left or were replaced.

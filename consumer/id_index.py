@@ -44,8 +44,8 @@ class IdIndex:
     def put(self, hashes: Hashes, slots: Int64) -> Int64:
         """Point each hash to its slot; a hash that is there already is repointed.
 
-        Of a hash that comes twice the last counts. Returns the slots that gave way, each once:
-        those pointed to before, and those of this call that a later one of the call replaced.
+        Of a hash that comes twice the last counts; no slot comes twice. Returns the slots that gave
+        way, each once: those pointed to before, and those that a later one of the call replaced.
         """
         self._make_room(len(hashes))
         gave_way = [
@@ -97,10 +97,12 @@ class IdIndex:
             mine = (self._hashes[places] == hashes) & (old != _REMOVED)
             settled, wanted, before = places[mine], slots[mine], old[mine]
             self._slots[settled] = wanted  # of a place given twice the last value stays
-            self._count += len(_distinct(settled[before == _EMPTY]))
+            stays = self._slots[settled] == wanted
+            self._count += int(np.count_nonzero(stays & (before == _EMPTY)))
+            if not stays.all():
+                gave_way.append(wanted[~stays])
             if (before >= 0).any():
                 gave_way.append(_distinct(before[before >= 0]))
-            gave_way.append(wanted[self._slots[settled] != wanted])
             left = ~mine
             hashes, slots = hashes[left], slots[left]
             places = (places[left] + 1) & self._mask

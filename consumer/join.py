@@ -6,8 +6,8 @@ clock is `horizon_ms` past the row's own, and is known for an eighth of that lon
 label from an unknown one. Rows leave, the load is measured and the level of sampling is set (see
 `sampling`) whenever the number of rows seen passes a multiple of a step.
 
-What is kept is told as records of a changelog (see `join_record`); `restore` makes the same join of
-them. Rows that leave by the horizon or by sampling are not told: the same rules find them.
+What is kept is told as records of a changelog (see `join_record`); `join_restore` makes the same
+join of them. Rows that leave by the horizon or by sampling are not told: the same rules find them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from consumer.id_index import Hashes, repeated
 from consumer.join_record import (
     UNLABELLED,
     Early,
-    Rows,
     id_hashes,
     labelled,
     opaque,
@@ -38,12 +37,9 @@ from consumer.join_record import (
 )
 from consumer.sampling import HIGHEST, Sampling
 
-# Rows between two rounds of housekeeping: often enough that an eighth of the horizon is not passed
-# unseen at 10,000 rows a horizon, seldom enough that its 50 µs do not count.
+# Rows between two rounds of housekeeping: its 50 to 100 µs are then a tenth of a microsecond a row,
+# and at a budget of a million rows the level is decided a thousand times before it is full.
 STEP = 1024
-# Labels may wait for a tenth as many transactions as are held: beyond, they are of another stream.
-EARLY_SHARE = 10
-_FEWEST_EARLY = 1024
 
 
 class Join:
@@ -73,7 +69,7 @@ class Join:
         self.schema = schema
         self.sampling = Sampling(horizon_ms)
         self.held = HeldRows(row_type(features), max_rows)
-        self.early = EarlyLabels(max(_FEWEST_EARLY, max_rows // EARLY_SHARE), self.counts)
+        self.early = EarlyLabels(max_rows, self.counts)
         self._partition = partition
         self._max_rows = max_rows
         self._horizon_ms = horizon_ms
@@ -118,7 +114,7 @@ class Join:
                 fit = kept[:room]
                 start = stop if len(fit) == len(kept) else int(fit[-1]) + 1
                 if len(fit):
-                    self._keep(scores, fit, first, clocks, hashes[fit], found)
+                    found += self._keep(scores, fit, first + fit, clocks[fit], hashes[fit])
             self.seen, self.clock = first + stop, int(clocks[stop - 1])
             if self.seen % self._step == 0:
                 self._tidy()
@@ -138,7 +134,14 @@ class Join:
         alone = joinable & (rows["label"] == UNLABELLED) & ~repeated(places)
         joined = np.flatnonzero(alone)
         codes = source_codes(labels.source)
-        written = self._join(labels, joined, taken(rows, joined), places[joined], codes)
+        come = taken(rows, joined)
+        write_labels(come, labels, joined, codes)
+        self.held.write(places[joined], come)
+        self._count("matched", alone)
+        written: list[tuple[int, str, bytes | None]] = [
+            (index, labels.ids[index], value)
+            for index, value in zip(joined.tolist(), row_values(come), strict=True)
+        ]
 
         # Labels that wait, or that meet another one: in order, for each may decide the next.
         again: list[int] = []
@@ -148,7 +151,8 @@ class Join:
             name, source = labels.ids[index], labels.source[index]
             new = (int(labels.is_fraud[index]), int(labels.labelled_at[index]), codes[source])
             if not joinable[index]:
-                self._forget(hashes[index : index + 1])
+                if there[index]:
+                    self._forget(hashes[index : index + 1])
                 early = Early(name, new[1], new[0], source)
                 waits = self.early.wait(int(hashes[index]), early)
                 written += [(index, *change) for change in waits]
@@ -182,46 +186,25 @@ class Join:
     load = join_restore.load
 
     def _keep(
-        self,
-        scores: Scores,
-        places: Int64,
-        first: int,
-        clocks: Int64,
-        hashes: Hashes,
-        found: list[Labelled],
-    ) -> None:
+        self, scores: Scores, places: Int64, n: Int64, clock: Int64, hashes: Hashes
+    ) -> list[Labelled]:
+        """Hold some of the scored rows; returns those whose label had come."""
         rows = scored(self.held.rows.dtype, self.schema, scores, places)
-        rows["n"] = first + places
-        rows["clock"] = clocks[places]
+        rows["n"], rows["clock"] = n, clock
         rows["level"] = self.sampling.level
         ids = [scores.transactions.ids[place] for place in places.tolist()]
-        met = self.early.meet(hashes)
-        if met:
+        found = []
+        if met := self.early.meet(hashes):
             labels, all_of = as_labels(self._partition, list(met.values())), np.arange(len(met))
             come = taken(rows, np.array(list(met)))
             write_labels(come, labels, all_of, source_codes(labels.source))
             opaque(rows)[list(met)] = opaque(come)
-            found.append(labelled(labels, all_of, come))
+            found = [labelled(labels, all_of, come)]
             self.counts["matched"] += len(met)
         self._changes += zip(ids, row_values(rows), strict=True)
-        reused = self.held.append(rows, hashes)
-        if reused:
+        if reused := self.held.append(rows, hashes):
             self.counts["reused_id"] += reused
-
-    def _join(
-        self, labels: Labels, which: Int64, rows: Rows, places: Int64, codes: dict[str | None, int]
-    ) -> list[tuple[int, str, bytes | None]]:
-        """First labels of rows that each meet one alone; returns the records by label."""
-        if not len(which):
-            return []
-        write_labels(rows, labels, which, codes)
-        self.held.write(places, rows)
-        self.counts["matched"] += len(which)
-        chosen = which.tolist()
-        return [
-            (index, labels.ids[index], value)
-            for index, value in zip(chosen, row_values(rows), strict=True)
-        ]
+        return found
 
     def _forget(self, hashes: Hashes) -> None:
         """Let a row go that is past being known: a label of its id takes its record's place."""
@@ -231,11 +214,11 @@ class Join:
             self.held.leave(hashes)
 
     def _tidy(self) -> None:
-        horizon, early = self.clock - self._horizon_ms, self.early
+        horizon = self.clock - self._horizon_ms
         self._count_leaving(self.held.places(self.tidied - self._horizon_ms, horizon))
         self.held.drop_before(self.clock - self.known_ms)
         self.tidied = self.clock
-        self._changes += early.overdue(self.clock)
+        self._changes += self.early.overdue(self.clock)
         self.sampling.observe(self._step, self.clock)
         level = self.sampling.wanted(self.clock, self._max_rows)
         if level > self.sampling.level:
@@ -263,6 +246,5 @@ class Join:
         self._count("thinned", unlabelled & ~expired)
 
     def _count(self, rule: str, which: NDArray[np.bool_]) -> None:
-        rows = int(np.count_nonzero(which))
-        if rows:
+        if rows := int(np.count_nonzero(which)):
             self.counts[rule] += rows
