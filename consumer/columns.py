@@ -121,7 +121,7 @@ class Labelled:
     threshold: Float64
     adapter_version: Int64
     offset: Int64  # of the transaction
-    weight: Float64  # transactions that the row stands for, where they were sampled
+    weight: Float64  # how many rows each stands for, itself among them
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -163,3 +163,12 @@ class Labelled:
             np.concatenate([part.offset for part in parts]),
             np.concatenate([part.weight for part in parts]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """What labels did, each part in the order of the labels."""
+
+    joined: Labelled  # by their first label
+    corrected: Labelled  # whose label changed, with the new one
+    was: Int8  # (corrected,) their label before

@@ -1,199 +1,250 @@
-"""Scored transactions wait here for their labels, in columns, bounded by rows."""
+"""Scored transactions wait here for their labels: a sample that fits the budget and the horizon.
+
+Everything is decided at exact rows, so that neither the chunks in which rows come nor a restart
+changes a result. The clock is the latest event time of all rows seen. A row can be joined until the
+clock is `horizon_ms` past the row's own, and is known for an eighth of that longer, to tell a late
+label from an unknown one. Rows leave, the load is measured and the level of sampling is set (see
+`sampling`) whenever the number of rows seen passes a multiple of a step.
+
+What is kept is told as records of a changelog (see `join_record`); `join_restore` makes the same
+join of them. Rows that leave by the horizon or by sampling are not told: the same rules find them.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from consumer.columns import Float32, Float64, Int8, Int64, Labelled, Labels, Scores
+from consumer import join_restore
+from consumer.columns import Int64, Labelled, Labels, Matched, Scores
+from consumer.early_labels import Change, EarlyLabels, as_labels, verdict
+from consumer.held_rows import HeldRows
+from consumer.id_index import Hashes, repeated
+from consumer.join_record import (
+    UNLABELLED,
+    Early,
+    id_hashes,
+    labelled,
+    opaque,
+    row_type,
+    row_values,
+    scored,
+    source_codes,
+    taken,
+    write_labels,
+)
+from consumer.sampling import HIGHEST, Sampling
 
-# A label may be read before its transaction: they are two topics. It waits beside the rows, a tenth
-# of their number at most, because a label that never finds its transaction must not stay for ever.
-EARLY_SHARE = 10
-_FIRST_CAPACITY = 1024
-
-
-class _Early(NamedTuple):
-    labelled_at: int
-    is_fraud: int
-    source: str | None
-
-
-class Matched(NamedTuple):
-    joined: Labelled
-    corrected: list
+# Rows between two rounds of housekeeping: its 50 to 100 µs are then a tenth of a microsecond a row,
+# and at a budget of a million rows the level is decided a thousand times before it is full.
+STEP = 1024
 
 
 class Join:
-    """The join of one partition. Rules, each with a counter in `counts`, which partitions share:
+    """The join of one partition. Each rule has a counter in `counts`:
 
     - `matched`: a label met its transaction.
-    - `early`: it came first and waits; `early_dropped`: it waited too long.
-    - `duplicate`: its transaction is labelled already; the first label stands.
-    - `evicted`: a transaction left unlabelled because the row budget was full, the oldest first.
-    - `reused_id`: a second transaction of the same id; labels go to the newer one.
+    - `duplicate`: the same label again, from whomever.
+    - `corrected`: another label from the same source, not older: the new one stands.
+    - `outdated`: another label from the same source, older than the one that stands.
+    - `conflict`: another source disagrees: the later label stands, at equal times the first.
+    - `too_late`: a label for a transaction past the horizon.
+    - `unsampled`: a label for a transaction that the sample leaves out.
+    - `early`: a label came first and waits; these follow the rules above among themselves.
+    - `early_dropped`: it gave way to newer ones; `orphan`: a day on its transaction had not come.
+    - `expired`: a transaction left unlabelled by the horizon; `thinned`: by a raise of the level.
+    - `reused_id`: a second transaction of an id: labels go to the newer one.
+    - `other_model`: a record of another feature list or format, dropped at restore.
     """
 
     def __init__(
-        self, partition: int, features: int, max_rows: int, horizon_ms: int = 0, schema: int = 0
+        self, partition: int, features: int, max_rows: int, horizon_ms: int, schema: int = 0
     ) -> None:
-        self.counts: Counter[str] = Counter()
+        """`schema`: `join_record.schema_of` the features."""
+        self.counts = Counter[str]()
+        self.seen = 0
+        self.clock = 0
+        self.schema = schema
+        self.sampling = Sampling(horizon_ms)
+        self.held = HeldRows(row_type(features), max_rows)
+        self.early = EarlyLabels(max_rows, self.counts)
         self._partition = partition
         self._max_rows = max_rows
-        self._slot_of: dict[str, int] = {}
-        self._early: dict[str, _Early] = {}
-        self._next = 0  # rows ever added
-        self._ids: list[str] = []
-        self._capacity = 0
-        self._event_time: Int64 = np.empty(0, np.int64)
-        self._offset: Int64 = np.empty(0, np.int64)
-        self._version: Int64 = np.empty(0, np.int64)
-        self._score: Float32 = np.empty(0, np.float32)
-        self._shadow: Float32 = np.empty(0, np.float32)
-        self._threshold: Float64 = np.empty(0, np.float64)
-        self._labelled: Int8 = np.empty(0, np.int8)
-        self._x: Float32 = np.empty((0, features), np.float32)
+        self._horizon_ms = horizon_ms
+        self.known_ms = horizon_ms * 9 // 8
+        self._step = max(1, min(STEP, max_rows // 8))
+        self.tidied = 0  # the clock at the last housekeeping
+        self._changes: list[Change] = []
 
     def __len__(self) -> int:
-        return min(self._next, self._capacity)
+        return self.held.count
+
+    def changes(self) -> list[Change]:
+        """Records of the changelog since the last call, in order; no value is a tombstone."""
+        changes, self._changes = self._changes, []
+        return changes
 
     def add(self, scores: Scores) -> Labelled | None:
         """Keep scored rows; returns those whose label had come before them."""
-        transactions = scores.transactions
-        if not len(transactions):
+        rows, first = scores.transactions, self.seen
+        if not len(rows):
             return None
-        # More rows than the budget at once: only the newest can stay.
-        start = max(0, len(transactions) - self._max_rows)
-        self.counts["evicted"] += start
-        waiting: list[tuple[str, _Early]] = []
-        for index in range(start, len(transactions), _FIRST_CAPACITY):
-            self._add(scores, index, min(index + _FIRST_CAPACITY, len(transactions)), waiting)
-        if not waiting:
-            return None
-        return self.match(
-            Labels(
-                self._partition,
-                [row[0] for row in waiting],
-                np.array([row[1].labelled_at for row in waiting], np.int64),
-                np.array([row[1].is_fraud for row in waiting], np.int8),
-                [row[1].source for row in waiting],
-                np.zeros(len(waiting), np.int64),
-            )
-        ).joined
+        if first == 0:
+            self.clock = self.tidied = int(rows.event_time[0])
+            self.sampling.begin(self.clock)
+        clocks = np.maximum(np.maximum.accumulate(rows.event_time), self.clock)
+        hashes = id_hashes(map(str.encode, rows.ids))
+        found: list[Labelled] = []
+        start = 0
+        while start < len(rows):
+            stop = min(len(rows), start + self._step - self.seen % self._step)
+            while start < stop:
+                kept = np.flatnonzero(hashes[start:stop] <= np.uint64(self.sampling.limit)) + start
+                room = self._max_rows - len(self)
+                if room == 0 and len(kept):
+                    start = int(kept[0])
+                    if self.held.find(hashes[start : start + 1])[0] < 0:
+                        self.clock = int(clocks[start])
+                        while len(self) == self._max_rows and self.sampling.level < HIGHEST:
+                            self._raise(self.sampling.level + 1, first + start)
+                        continue
+                    room = 1  # it takes the room of the older one of its id
+                fit = kept[:room]
+                start = stop if len(fit) == len(kept) else int(fit[-1]) + 1
+                if len(fit):
+                    found += self._keep(scores, fit, first + fit, clocks[fit], hashes[fit])
+            self.seen, self.clock = first + stop, int(clocks[stop - 1])
+            if self.seen % self._step == 0:
+                self._tidy()
+        return Labelled.concatenate(found) if found else None
 
-    def changes(self):
-        return []
-
-    def state(self):
-        return {"counts": self.counts}
-
-    def replay(self, keys, values, before):
-        pass
-
-    def resume(self, state):
-        self.counts = Counter(state["counts"])
-
-    def _add(
-        self, scores: Scores, start: int, stop: int, waiting: list[tuple[str, _Early]]
-    ) -> None:
-        rows = scores.transactions.rows(start, stop)
-        self._grow(len(rows))
-        slots = np.arange(self._next, self._next + len(rows)) % self._capacity
-        for slot, name in zip(slots.tolist(), rows.ids, strict=True):
-            if self._next >= self._capacity:
-                old = self._ids[slot]
-                if self._slot_of.get(old) == slot:
-                    del self._slot_of[old]
-                    self.counts["evicted"] += int(not self._labelled[slot])
-                self._ids[slot] = name
-            else:
-                self._ids.append(name)
-            self._next += 1
-            self.counts["reused_id"] += name in self._slot_of
-            self._slot_of[name] = slot
-            self._labelled[slot] = 0
-            early = self._early.pop(name, None)
-            if early is not None:
-                waiting.append((name, early))
-        self._event_time[slots] = rows.event_time
-        self._offset[slots] = rows.offset
-        self._version[slots] = scores.adapter_version
-        self._score[slots] = scores.score[start:stop]
-        self._shadow[slots] = scores.shadow[start:stop]
-        self._threshold[slots] = scores.threshold
-        self._x[slots] = rows.x
-
-    def match(self, labels: Labels):
+    def match(self, labels: Labels) -> Matched:
         """Join labels to their transactions; the rest waits or is counted."""
-        found: list[int] = []
-        slots: list[int] = []
-        for index, name in enumerate(labels.ids):
-            slot = self._slot_of.get(name)
-            if slot is None:
-                self._wait(
-                    name,
-                    _Early(
-                        int(labels.labelled_at[index]),
-                        int(labels.is_fraud[index]),
-                        labels.source[index],
-                    ),
-                )
-            elif self._labelled[slot]:
-                self.counts["duplicate"] += 1
-            else:
-                self._labelled[slot] = 1
-                found.append(index)
-                slots.append(slot)
-        self.counts["matched"] += len(found)
+        hashes = id_hashes(map(str.encode, labels.ids))
+        places = self.held.find(hashes)
+        there = places >= 0
+        rows = self.held.take(places)  # where not `there`, of no meaning
+        known = there & (rows["clock"] >= self.clock - self.known_ms)
+        joinable = known & (rows["clock"] >= self.clock - self._horizon_ms)
+        outside = ~there & (hashes > np.uint64(self.sampling.limit))
+        self._count("too_late", known & ~joinable)
+        self._count("unsampled", outside)
+        alone = joinable & (rows["label"] == UNLABELLED) & ~repeated(places)
+        joined = np.flatnonzero(alone)
+        codes = source_codes(labels.source)
+        come = taken(rows, joined)
+        write_labels(come, labels, joined, codes)
+        self.held.write(places[joined], come)
+        self._count("matched", alone)
+        written: list[tuple[int, str, bytes | None]] = [
+            (index, labels.ids[index], value)
+            for index, value in zip(joined.tolist(), row_values(come), strict=True)
+        ]
+
+        # Labels that wait, or that meet another one: in order, for each may decide the next.
+        again: list[int] = []
+        corrected: list[int] = []
+        was: list[int] = []
+        for index in np.flatnonzero(~(alone | outside | (known & ~joinable))).tolist():
+            name, source = labels.ids[index], labels.source[index]
+            new = (int(labels.is_fraud[index]), int(labels.labelled_at[index]), codes[source])
+            if not joinable[index]:
+                if there[index]:
+                    self._forget(hashes[index : index + 1])
+                early = Early(name, new[1], new[0], source)
+                waits = self.early.wait(int(hashes[index]), early)
+                written += [(index, *change) for change in waits]
+                continue
+            row = self.held.rows[places[index] : places[index] + 1]
+            old = (int(row["label"][0]), int(row["labelled_at"][0]), int(row["source"][0]))
+            rule, stands = ("matched", True) if old[0] == UNLABELLED else verdict(old, new)
+            self.counts[rule] += 1
+            if stands:
+                row["label"], row["labelled_at"], row["source"] = new
+                written.append((index, name, row.tobytes()))
+                if rule == "matched":
+                    again.append(index)
+                else:
+                    corrected.append(index)
+                    was.append(old[0])
+        written.sort(key=lambda change: change[0])
+        self._changes += [(name, value) for _, name, value in written]
+        joined = np.sort(np.concatenate([joined, np.array(again, np.int64)]))
+        changed = np.array(corrected, np.int64)
         return Matched(
-            Labelled(
-                self._partition,
-                [labels.ids[index] for index in found],
-                self._event_time[slots],
-                labels.labelled_at[found],
-                labels.is_fraud[found],
-                [labels.source[index] for index in found],
-                self._x[slots],
-                self._score[slots],
-                self._shadow[slots],
-                self._threshold[slots],
-                self._version[slots],
-                self._offset[slots],
-                np.ones(len(slots)),
-            ),
-            [],
+            labelled(labels, joined, taken(rows, joined)),
+            labelled(labels, changed, taken(rows, changed)),
+            np.array(was, np.int8),
         )
 
-    def _wait(self, name: str, early: _Early) -> None:
-        if name in self._early:
-            self.counts["duplicate"] += 1
-            return
-        self.counts["early"] += 1
-        self._early[name] = early
-        if len(self._early) > max(_FIRST_CAPACITY, self._max_rows // EARLY_SHARE):
-            self._early.pop(next(iter(self._early)))
-            self.counts["early_dropped"] += 1
+    replay = join_restore.replay
+    resume = join_restore.resume
+    state = join_restore.state
+    columns = join_restore.columns
+    load = join_restore.load
 
-    def _grow(self, more: int) -> None:
-        """Double until the budget is reached; then the oldest rows give way."""
-        needed = min(self._next + more, self._max_rows)
-        if needed <= self._capacity:
-            return
-        capacity = min(self._max_rows, max(needed, 2 * self._capacity, _FIRST_CAPACITY))
-        for name in (
-            "_event_time",
-            "_offset",
-            "_version",
-            "_score",
-            "_shadow",
-            "_threshold",
-            "_labelled",
-            "_x",
-        ):
-            old = getattr(self, name)
-            new = np.zeros((capacity, *old.shape[1:]), old.dtype)
-            new[: len(old)] = old
-            setattr(self, name, new)
-        self._capacity = capacity
+    def _keep(
+        self, scores: Scores, places: Int64, n: Int64, clock: Int64, hashes: Hashes
+    ) -> list[Labelled]:
+        """Hold some of the scored rows; returns those whose label had come."""
+        rows = scored(self.held.rows.dtype, self.schema, scores, places)
+        rows["n"], rows["clock"] = n, clock
+        rows["level"] = self.sampling.level
+        ids = [scores.transactions.ids[place] for place in places.tolist()]
+        found = []
+        if met := self.early.meet(hashes):
+            labels, all_of = as_labels(self._partition, list(met.values())), np.arange(len(met))
+            come = taken(rows, np.array(list(met)))
+            write_labels(come, labels, all_of, source_codes(labels.source))
+            opaque(rows)[list(met)] = opaque(come)
+            found = [labelled(labels, all_of, come)]
+            self.counts["matched"] += len(met)
+        self._changes += zip(ids, row_values(rows), strict=True)
+        if reused := self.held.append(rows, hashes):
+            self.counts["reused_id"] += reused
+        return found
+
+    def _forget(self, hashes: Hashes) -> None:
+        """Let a row go that is past being known: a label of its id takes its record's place."""
+        places = self.held.find(hashes)
+        if places[0] >= 0:
+            self._count_leaving(places)
+            self.held.leave(hashes)
+
+    def _tidy(self) -> None:
+        horizon = self.clock - self._horizon_ms
+        self._count_leaving(self.held.places(self.tidied - self._horizon_ms, horizon))
+        self.held.drop_before(self.clock - self.known_ms)
+        self.tidied = self.clock
+        self._changes += self.early.overdue(self.clock)
+        self.sampling.observe(self._step, self.clock)
+        level = self.sampling.wanted(self.clock, self._max_rows)
+        if level > self.sampling.level:
+            self._raise(level, self.seen)
+        self.sampling.level = level
+
+    def _raise(self, level: int, n: int) -> None:
+        self.sampling.lift(level, n)
+        places = self.held.places()
+        leaves = self.held.hashes_at(places) > np.uint64(self.sampling.limit)
+        self._count_leaving(places[leaves])
+        self.held.keep(places[~leaves])
+        levels = self.held.rows["level"][: len(self)]
+        np.maximum(levels, level, out=levels)
+        self._changes += self.early.outside(self.sampling.limit)
+
+    def _count_leaving(self, places: Int64) -> None:
+        """Count the unlabelled among rows, but for those counted at a housekeeping before."""
+        rows = self.held.rows
+        clock = rows["clock"][places]
+        counted = clock < self.tidied - self._horizon_ms
+        expired = clock < self.clock - self._horizon_ms
+        unlabelled = rows["label"][places] == UNLABELLED
+        self._count("expired", unlabelled & expired & ~counted)
+        self._count("thinned", unlabelled & ~expired)
+
+    def _count(self, rule: str, which: NDArray[np.bool_]) -> None:
+        if rows := int(np.count_nonzero(which)):
+            self.counts[rule] += rows

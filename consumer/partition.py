@@ -13,6 +13,8 @@ from consumer.join import Join
 from consumer.registry import Place, Snapshot
 from consumer.watch import Watch
 
+DAY_MS = 24 * 60 * 60 * 1000
+
 # Keys and values of a changelog, many at a time.
 Changelog = Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]]
 

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import xxhash
-
 from consumer import failpoints
 from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
 from consumer.errors import ThresholdError
@@ -19,9 +17,10 @@ from consumer.events import Events
 from consumer.evidence import Evidence
 from consumer.healing import Healing, Idle
 from consumer.join import Join
+from consumer.join_record import schema_of
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
-from consumer.partition import DeadLetters, Partition, Restored
+from consumer.partition import DAY_MS, DeadLetters, Partition, Restored
 from consumer.registry import Activation, Place, Registry, Snapshot
 from consumer.score import Scorer
 from consumer.settings import Settings
@@ -47,8 +46,6 @@ class Pipeline:
         self._model = model
         self._topic = settings.input.transactions.topic
         self._inline = settings.heal.mode == "inline"
-        # So that rows of another feature list are told apart in the join's changelog.
-        self._schema = xxhash.xxh32_intdigest("\0".join(model.features).encode())
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
@@ -94,8 +91,8 @@ class Pipeline:
                     number,
                     len(self._model.features),
                     settings.join.max_rows,
-                    round(settings.join.horizon_days * 86_400_000),
-                    self._schema,
+                    round(settings.join.horizon_days * DAY_MS),
+                    schema_of(self._model.features),
                 ),
             )
             if restored and number in restored:

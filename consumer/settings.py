@@ -143,9 +143,17 @@ class Join(Section):
     """Scored transactions waiting for their labels."""
 
     max_rows: int = Field(
-        1_000_000, ge=1, description="Rows held a partition; the oldest leave first, counted."
+        1_000_000,
+        ge=1,
+        description="Rows held a partition; where the horizon brings more, a uniform sample of "
+        "them by id.",
     )
-    horizon_days: float = Field(90.0, gt=0, description="Days.")
+    horizon_days: float = Field(
+        90.0,
+        gt=0,
+        le=3650,
+        description="Days of event time after a transaction during which its label is joined.",
+    )
 
 
 class Watch(Section):

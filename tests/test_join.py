@@ -1,45 +1,34 @@
-"""The join of scores and labels: who meets whom, what is counted, what is held."""
-
-from collections import Counter, OrderedDict
+"""The join of scores and labels: who meets whom, what is counted, what is held and told."""
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from consumer.columns import Labels, Scores, Transactions
-from consumer.join import Join
+from consumer.join_record import EARLY, ROW, id_hashes, row_type
+from tests.joining import DAY_MS, HORIZON_MS, join, labels, matched, offsets, plain, scores
 
 
-def scores(ids, first_offset=0, version=1):
-    """Rows whose every column tells their offset."""
-    offset = np.arange(first_offset, first_offset + len(ids), dtype=np.int64)
-    x = np.column_stack([offset, -offset]).astype(np.float32)
-    transactions = Transactions(3, list(ids), 1000 * offset, x, offset)
-    score = (offset / 1e6).astype(np.float32)
-    return Scores(transactions, score, score / 2, 0.5, 0.9, version, "HEALTHY")
+def read(value):
+    """One kept row of the changelog."""
+    return np.frombuffer(value, row_type(2))[0]
 
 
-def labels(ids, is_fraud=1, labelled_at=9):
-    rows = len(ids)
-    at = np.full(rows, labelled_at, np.int64)
-    fraud = np.full(rows, is_fraud, np.int8)
-    return Labels(3, list(ids), at, fraud, ["analyst"] * rows, np.arange(rows))
-
-
-def join(max_rows=100, counts=None):
-    return Join(3, 2, max_rows, Counter() if counts is None else counts)
-
-
-def offsets(found):
-    return [] if found is None else found.offset.tolist()
+def names(count, level=0, start=0):
+    """Ids whose hashes are kept at `level` and not at the next; level 0: the upper half."""
+    found, number = [], start
+    while len(found) < count:
+        name = f"name-{number}"
+        number += 1
+        high = int(id_hashes([name.encode()])[0])
+        if 2**64 >> (level + 1) <= high < 2**64 >> level:
+            found.append(name)
+    return found
 
 
 def test_a_label_meets_its_row_with_everything_that_was_scored():
     held = join()
     held.add(scores(["a", "b"], first_offset=40, version=7))
 
-    found = held.match(labels(["b"], labelled_at=77))
+    found = held.match(labels(["b"], labelled_at=77)).joined
 
     assert (found.partition, found.ids, found.source) == (3, ["b"], ["analyst"])
     assert (found.offset.tolist(), found.event_time.tolist()) == ([41], [41_000])
@@ -48,83 +37,139 @@ def test_a_label_meets_its_row_with_everything_that_was_scored():
     assert found.score.tolist() == pytest.approx([41e-6])
     assert found.shadow.tolist() == pytest.approx([20.5e-6])
     assert (found.threshold.tolist(), found.adapter_version.tolist()) == ([0.5], [7])
-    assert +held.counts == {"matched": 1}
+    assert found.weight.tolist() == [1.0]
+    assert held.counts == {"matched": 1}
 
 
 def test_joined_rows_come_in_the_order_of_the_labels():
     held = join()
     held.add(scores("abcd"))
 
-    assert held.match(labels("dab")).ids == ["d", "a", "b"]
+    assert held.match(labels("dab")).joined.ids == ["d", "a", "b"]
 
 
 def test_an_early_label_waits_for_its_transaction():
     held = join()
 
-    assert len(held.match(labels(["b"], labelled_at=5))) == 0
+    assert matched(held.match(labels(["b"], labelled_at=5))) == [[], [], []]
     found = held.add(scores("abc"))
 
-    assert (found.ids, found.labelled_at.tolist()) == (["b"], [5])
-    assert held.counts["early"] == 1
-    assert held.counts["matched"] == 1
+    assert (found.ids, found.labelled_at.tolist(), found.source) == (["b"], [5], ["analyst"])
+    assert held.counts == {"early": 1, "matched": 1}
+    assert held.match(labels("b", is_fraud=0, labelled_at=6)).was.tolist() == [1]
 
 
-def test_the_first_label_stands():
+@pytest.mark.parametrize(
+    ("again", "rule", "stands"),
+    [
+        (labels("a", is_fraud=1, labelled_at=99), "duplicate", False),
+        (labels("a", is_fraud=1, labelled_at=99, source="bank"), "duplicate", False),
+        (labels("a", is_fraud=0, labelled_at=50), "corrected", True),
+        (labels("a", is_fraud=0, labelled_at=51), "corrected", True),
+        (labels("a", is_fraud=0, labelled_at=49), "outdated", False),
+        (labels("a", is_fraud=0, labelled_at=51, source="bank"), "conflict", True),
+        (labels("a", is_fraud=0, labelled_at=51, source=None), "conflict", True),
+        (labels("a", is_fraud=0, labelled_at=50, source="bank"), "conflict", False),
+        (labels("a", is_fraud=0, labelled_at=49, source="bank"), "conflict", False),
+    ],
+)
+@pytest.mark.parametrize("early", [False, True])
+def test_a_second_label_of_a_transaction(again, rule, stands, early):
     held = join()
-    held.match(labels(["early"], is_fraud=1))
-    held.match(labels(["early"], is_fraud=0))
-
-    found = held.add(scores(["early", "b"]))
-    again = held.match(labels(["early", "b", "b"], is_fraud=0))
-
-    assert (found.is_fraud.tolist(), again.ids) == ([1], ["b"])
-    assert held.counts["duplicate"] == 3
-
-
-def test_at_the_budget_the_oldest_rows_leave_and_only_unlabelled_ones_are_counted():
-    held = join(max_rows=3)
-    held.add(scores("abc"))
-    held.match(labels("a"))
-    held.add(scores("de", first_offset=3))
-
-    found = held.match(labels("abcde"))
-
-    assert found.ids == ["c", "d", "e"]
-    assert found.x[:, 0].tolist() == [2.0, 3.0, 4.0]
-    assert len(held) == 3
-    assert held.counts["evicted"] == 1  # b; a had its label
+    first = labels("a", is_fraud=1, labelled_at=50)
+    if early:
+        held.match(first)
+        assert matched(held.match(again)) == [[], [], []]
+        found = held.add(scores("a"))
+        assert found.is_fraud.tolist() == [0 if stands else 1]
+        assert held.counts == {"early": 1, rule: 1, "matched": 1}
+    else:
+        held.add(scores("a"))
+        held.match(first)
+        found = held.match(again)
+        assert offsets(found.joined) == []
+        assert found.corrected.is_fraud.tolist() == ([0] if stands else [])
+        assert found.corrected.labelled_at.tolist() == ([again.labelled_at[0]] if stands else [])
+        assert found.was.tolist() == ([1] if stands else [])
+        assert held.counts == {"matched": 1, rule: 1}
+    # What stands is what the next label is held against.
+    held.match(labels("a", is_fraud=0 if stands else 1, labelled_at=0))
+    assert held.counts["duplicate"] == (2 if rule == "duplicate" else 1)
 
 
-def test_of_a_chunk_larger_than_the_budget_the_newest_rows_stay():
-    held = join(max_rows=4)
-    held.add(scores("0123456789"))
+def test_labels_of_one_call_meet_in_their_order():
+    held = join()
+    held.add(scores("ab"))
 
-    assert held.match(labels("0123456789")).offset.tolist() == [6, 7, 8, 9]
-    assert held.counts["evicted"] == 6
+    found = held.match(
+        labels(["a", "b", "a", "a"], is_fraud=[1, 1, 0, 1], labelled_at=[5, 5, 6, 7])
+    )
+
+    assert found.joined.ids == ["a", "b"]
+    assert found.joined.is_fraud.tolist() == [1, 1]
+    assert (found.corrected.ids, found.corrected.is_fraud.tolist()) == (["a", "a"], [0, 1])
+    assert found.was.tolist() == [1, 0]
 
 
 def test_a_label_goes_to_the_newer_row_of_a_reused_id():
     held = join()
-    held.add(scores("ab"))
-    held.add(scores("ac", first_offset=2))
-
-    assert offsets(held.match(labels("a"))) == [2]
-    assert held.counts["reused_id"] == 1
-    assert held.match(labels("a")).ids == []
-
-
-def test_a_replaced_row_that_leaves_takes_no_newer_one_with_it():
-    held = join(max_rows=3)
     held.add(scores("aba"))
-    held.add(scores("c", first_offset=3))  # the older a leaves
+    held.add(scores("ac", first_offset=3))
 
-    assert offsets(held.match(labels("a"))) == [2]
-    assert held.counts["evicted"] == 0  # its newer namesake stands for it
+    assert offsets(held.match(labels("a")).joined) == [3]
+    assert held.counts == {"reused_id": 2, "matched": 1}
+    assert len(held) == 3
 
 
-def test_labels_that_wait_too_long_are_dropped_the_oldest_first():
-    held = join(max_rows=100)
-    ids = [str(number) for number in range(1025)]  # a budget of 100 lets 1,024 wait
+def test_a_transaction_can_be_joined_until_its_horizon_and_is_known_an_eighth_longer():
+    for past, rule in [
+        (HORIZON_MS, "matched"),
+        (HORIZON_MS + 1, "too_late"),
+        (HORIZON_MS * 9 // 8, "too_late"),
+        (HORIZON_MS * 9 // 8 + 1, "early"),
+    ]:
+        held = join()
+        held.add(scores("a", event_time=0))
+        held.add(scores("b", first_offset=1, event_time=past))
+        held.match(labels("a"))
+        assert held.counts[rule] == 1, past
+
+
+def test_the_clock_is_the_latest_event_time_and_a_late_row_has_the_clock_it_came_at():
+    held = join()
+    held.add(scores("a", event_time=HORIZON_MS))
+    held.add(scores("b", first_offset=1, event_time=0))  # late, and yet it can be joined as long
+    held.add(scores("c", first_offset=2, event_time=2 * HORIZON_MS))
+
+    assert held.match(labels("abc")).joined.ids == ["a", "b", "c"]
+
+
+def test_rows_unlabelled_at_the_horizon_are_counted_and_later_leave():
+    held = join(max_rows=16)  # housekeeping every 2 rows
+    held.add(scores("abcd", event_time=0))
+    held.match(labels("a"))
+
+    held.add(scores("ef", first_offset=4, event_time=HORIZON_MS + 1))
+    assert (held.counts["expired"], len(held)) == (3, 6)
+    held.add(scores("gh", first_offset=6, event_time=HORIZON_MS * 9 // 8 + 1))
+    assert (held.counts["expired"], len(held)) == (3, 4)
+
+
+def test_an_early_label_whose_transaction_does_not_come_within_a_day_is_an_orphan():
+    held = join(max_rows=8)  # housekeeping every row
+    held.match(labels("ab", labelled_at=[0, 1]))
+
+    held.add(scores("c", event_time=DAY_MS))
+    assert "orphan" not in held.counts
+    held.add(scores("d", first_offset=1, event_time=DAY_MS + 1))
+
+    assert held.counts == {"early": 2, "orphan": 1}
+    assert offsets(held.add(scores("ab", first_offset=2, event_time=DAY_MS + 1))) == [3]
+
+
+def test_at_their_budget_the_first_of_the_early_labels_gives_way():
+    held = join(max_rows=5_000)
+    ids = [str(number) for number in range(1025)]  # a tenth is less than 1,024, which may wait
     held.match(labels(ids))
 
     assert offsets(held.add(scores(["0"]))) == []
@@ -132,95 +177,158 @@ def test_labels_that_wait_too_long_are_dropped_the_oldest_first():
     assert held.counts["early_dropped"] == 1
 
 
+def test_at_the_budget_the_upper_half_of_the_hashes_leaves_and_the_rest_weighs_double():
+    low, high = names(3, level=1), names(2, level=0)
+    held = join(max_rows=4)
+    held.add(scores([*low[:2], *high], event_time=0))
+    held.match(labels([low[0], high[0]]))
+
+    held.add(scores([low[2]], first_offset=4, event_time=0))
+
+    assert len(held) == 3
+    assert held.counts == {"matched": 2, "thinned": 1}
+    found = held.match(labels([low[1], high[1], low[2]])).joined
+    assert (offsets(found), found.weight.tolist()) == ([1, 4], [2.0, 2.0])
+    assert held.counts["unsampled"] == 1
+    held.add(scores([high[0]], first_offset=5, event_time=0))
+    assert len(held) == 3
+
+
+def test_a_row_that_had_expired_is_not_thinned_as_well():
+    high, low = names(4, level=0), names(1, level=1)
+    held = join(max_rows=4)  # housekeeping every row
+    held.add(scores(high[:3], event_time=0))
+    held.add(scores(high[3:], first_offset=3, event_time=HORIZON_MS + 1))
+    assert held.counts == {"expired": 3}
+
+    held.add(scores(low, first_offset=4, event_time=HORIZON_MS + 1))
+
+    assert (held.counts, len(held)) == ({"expired": 3, "thinned": 1}, 1)
+
+
+def test_an_early_label_that_a_raise_leaves_out_is_unsampled():
+    low, high = names(3, level=1), names(1, level=0)
+    held = join(max_rows=2)
+    held.match(labels(high))
+    held.changes()
+
+    held.add(scores(low, event_time=0))
+
+    assert held.counts["unsampled"] == 1
+    assert (high[0], None) in held.changes()
+
+
+def test_the_level_follows_the_load_before_the_budget_is_reached_and_falls_when_it_is_low():
+    held = join(max_rows=9_000)  # housekeeping every 1,024 rows
+    ids = [str(number) for number in range(80_000)]
+    start = 0
+
+    def rows(count, apart_ms):
+        nonlocal start
+        part = range(start, start + count)
+        times = rows.clock + apart_ms * np.arange(1, count + 1)
+        rows.clock = int(times[-1])
+        start += count
+        held.add(scores([ids[number] for number in part], part[0], event_time=times))
+
+    rows.clock = 0
+    rows(900, 1)  # less than a 64th of the horizon: no projection
+    assert held.state()["level"] == 0
+    rows(1_148, 1)  # 64,000 rows a horizon: an eighth fits
+    assert held.state()["level"] == 3
+    assert len(held) == pytest.approx(2_048 / 8, rel=0.2)
+    rows(62_000, 1)
+    assert held.state()["level"] == 3
+    assert held.state()["raises"] == [[1024, 3]]
+    rows(4_000, 40)  # 1,600 rows a horizon, as soon as the horizon before has passed
+    assert held.state()["level"] == 0
+
+
+def test_a_kept_row_is_told_when_added_and_whole_again_when_labelled_or_corrected():
+    held = join()
+    held.add(scores("ab", first_offset=40, version=7))
+    (_, first), (key, second) = held.changes()
+    assert held.changes() == []
+
+    row = read(second)
+    assert (key, row["kind"], row["schema"]) == ("b", ROW, 77)
+    assert [row[name] for name in ("n", "event_time", "clock", "offset", "version")] == [
+        *(1, 41_000, 41_000, 41, 7)
+    ]
+    assert (row["level"], row["label"], row["source"]) == (0, -1, 0)
+    assert row["x"].tolist() == [41.0, -41.0]
+
+    held.match(labels("a", labelled_at=77))
+    held.match(labels("a", labelled_at=78))  # a duplicate is not told
+    held.match(labels("a", is_fraud=0, labelled_at=79, source=None))
+    changes = held.changes()
+    assert [key for key, _ in changes] == ["a", "a"]
+    now, then = (read(value) for _, value in reversed(changes))
+    assert [then[name] for name in ("label", "labelled_at")] == [1, 77]
+    assert [now[name] for name in ("label", "labelled_at", "source")] == [0, 79, 0]
+    assert then["source"] != 0
+    assert now["x"].tolist() == read(first)["x"].tolist()
+
+
+def test_an_early_label_is_told_and_its_row_takes_the_records_place():
+    held = join(max_rows=8)
+    held.match(labels("ab", labelled_at=5))
+    waits = held.changes()
+    held.add(scores("a", event_time=0))
+    came = held.changes()
+    held.add(scores("c", first_offset=1, event_time=DAY_MS + 6))
+    dropped = held.changes()
+
+    assert [(key, value[0]) for key, value in waits] == [("a", EARLY), ("b", EARLY)]
+    assert [(key, read(value)["label"]) for key, value in came] == [("a", 1)]
+    assert [key for key, _ in dropped] == ["c", "b"]
+    assert dropped[1][1] is None
+
+
+def test_rows_of_another_model_and_rows_past_the_committed_offset_are_not_restored():
+    of_other, ours = join(schema=1), join()
+    of_other.add(scores("ab"))
+    ours.add(scores("bcd", first_offset=2))
+    log = [*of_other.changes(), *ours.changes(), ("e", b"\x7fwhatever"), ("f", b"")]
+
+    restored = join()
+    restored.replay([key.encode() for key, _ in log], [value for _, value in log], 4)
+    restored.resume(ours.state())
+
+    assert len(restored) == 2
+    assert offsets(restored.match(labels("abcd")).joined) == [2, 3]
+    assert restored.counts == {"other_model": 4, "early": 2, "matched": 2}
+
+
 def test_growing_keeps_what_is_held():
     held = join(max_rows=5_000)
     ids = [str(number) for number in range(4_500)]
     for start in range(0, 4_500, 700):  # past 1,024, 2,048 and 4,096 rows
-        held.add(scores(ids[start : start + 700], first_offset=start))
+        held.add(scores(ids[start : start + 700], start, event_time=0))
 
-    found = held.match(labels(ids))
+    found = held.match(labels(ids)).joined
 
     assert found.offset.tolist() == list(range(4_500))
     assert found.x[:, 1].tolist() == [-number for number in range(4_500)]
-    assert held.counts["evicted"] == 0
 
 
-def test_partitions_share_the_counters():
-    counts = Counter()
-    for held in (join(counts=counts), join(counts=counts)):
-        held.add(scores("a"))
-        held.match(labels("a"))
+def test_the_ring_turns_and_holes_are_packed_without_losing_a_row():
+    held = join(max_rows=2_000)
+    for turn in range(60):  # 200 new ids and 200 reused ones a turn; 20 turns a horizon
+        ids = [f"{turn}-{n}" for n in range(50)] + [f"again-{n}" for n in range(200)]
+        held.add(scores(ids, 250 * turn, event_time=3_200 * turn))
 
-    assert counts["matched"] == 2
-
-
-class ModelJoin:
-    """The same rules over a plain dict, a row at a time."""
-
-    def __init__(self, max_rows):
-        self.max_rows = max_rows
-        self.rows = OrderedDict()  # (id, offset) -> labelled?
-        self.newest = {}
-        self.early = {}
-        self.counts = Counter()
-
-    def add(self, ids, offset):
-        skipped = max(0, len(ids) - self.max_rows)
-        self.counts["evicted"] += skipped
-        waiting = []
-        for number, name in enumerate(ids[skipped:], offset + skipped):
-            if len(self.rows) == self.max_rows:
-                (old, at), labelled = self.rows.popitem(last=False)
-                if self.newest.get(old) == at:
-                    del self.newest[old]
-                    self.counts["evicted"] += not labelled
-            self.counts["reused_id"] += name in self.newest
-            self.rows[name, number] = False
-            self.newest[name] = number
-            if name in self.early:
-                waiting.append((name, self.early.pop(name)))
-        return [row for name, label in waiting for row in self.match(name, label)]
-
-    def match(self, name, label):
-        if name not in self.newest:
-            waits = name in self.early
-            self.counts["duplicate" if waits else "early"] += 1
-            self.early.setdefault(name, label)
-            return []
-        key = (name, self.newest[name])
-        if self.rows[key]:
-            self.counts["duplicate"] += 1
-            return []
-        self.rows[key] = True
-        self.counts["matched"] += 1
-        return [(key[1], label)]
+    assert len(held) <= 2_000
+    assert held.state()["level"] == 0 or held.counts["thinned"]
+    found = held.match(labels([f"again-{n}" for n in range(200)]))
+    kept = len(found.joined) + held.counts["unsampled"]
+    assert kept == 200
+    assert all(offset >= 250 * 59 for offset in offsets(found.joined))
 
 
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("add"), st.lists(st.sampled_from("abcdefgh"), max_size=9)),
-        st.tuples(st.just("match"), st.lists(st.sampled_from("abcdefgh"), max_size=4)),
-    ),
-    max_size=25,
-)
-
-
-@given(steps, st.integers(1, 6))
-def test_it_does_what_a_plain_dict_does(steps, max_rows):
-    held, expected, offset = join(max_rows), ModelJoin(max_rows), 0
-
-    for label, (step, ids) in enumerate(steps):
-        if step == "add":
-            found = held.add(scores(ids, offset))
-            wanted = expected.add(ids, offset)
-            offset += len(ids)
-        else:
-            found = held.match(labels(ids, labelled_at=label))
-            wanted = [row for name in ids for row in expected.match(name, label)]
-        got = [] if found is None else list(zip(found.offset, found.labelled_at, strict=True))
-        assert got == wanted
-        if got:
-            assert found.x[:, 0].tolist() == found.offset.tolist()
-        assert len(held) <= max_rows
-
-    assert +held.counts == +expected.counts
+def test_empty_calls_do_nothing():
+    held = join()
+    assert held.add(scores([])) is None
+    assert matched(held.match(labels([]))) == [[], [], []]
+    held.replay([], [], 0)
+    assert (held.changes(), plain(None), len(held)) == ([], [], 0)

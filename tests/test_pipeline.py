@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import orjson
@@ -237,6 +237,59 @@ def test_a_label_that_came_before_its_transaction_is_joined_when_it_is_scored():
         out = pipeline.out.take()
         assert [e["rows"] for e in events(out, "batch-labelled")] == [BATCH]
         assert out.labelled[0].ids == batch.transactions.ids
+
+
+def test_a_corrected_label_is_published_and_is_no_new_evidence():
+    with running(INLINE) as pipeline:
+        (batch,) = stream(BATCH).batches()
+        score(pipeline, batch)
+        labels_of(pipeline, batch)
+        before = pipeline.status()
+        pipeline.out.take()
+
+        changed = replace(batch.labels.rows(0, 1), is_fraud=1 - batch.labels.is_fraud[:1])
+        pipeline.labels(changed, idle)
+
+        out = pipeline.out.take()
+        assert [rows.ids for rows in out.labelled] == [batch.transactions.ids[:1]]
+        assert out.labelled[0].is_fraud.tolist() == changed.is_fraud.tolist()
+        assert out.events == []
+        after = pipeline.status()
+        assert (after.labelled, after.accuracy) == (before.labelled, before.accuracy)
+        assert after.labels == {"matched": BATCH, "corrected": 1}
+
+
+def test_what_became_of_the_labels_is_summed_over_the_partitions():
+    with running(INLINE, partitions=(0, 1)) as pipeline:
+        for partition in (0, 1):
+            (batch,) = stream(BATCH, partition=partition).batches()
+            score(pipeline, batch)
+            labels_of(pipeline, batch)
+
+        assert pipeline.status().labels == {"matched": 2 * BATCH}
+
+
+def test_a_sampled_row_is_published_with_its_weight():
+    with running({**INLINE, "join.max_rows": BATCH // 2}) as pipeline:
+        (batch,) = stream(BATCH).batches()
+        score(pipeline, batch)
+        labels_of(pipeline, batch)
+
+        (rows,) = pipeline.out.take().labelled
+        assert len(rows) < BATCH
+        published = [orjson.loads(v) for _, v in encode.labelled(rows, "transactions", FEATURES)]
+        (weight,) = {row["weight"] for row in published}
+        assert weight in (2.0, 4.0)
+
+
+def test_a_label_past_the_horizon_is_not_joined():
+    with running({**INLINE, "join.horizon_days": 1 / 86_400}) as pipeline:  # a second, ten rows
+        (batch,) = stream(BATCH).batches()
+        score(pipeline, batch)
+        labels_of(pipeline, batch)
+
+        # The last row is at 1,900 ms: rows from 900 ms on are joined.
+        assert pipeline.out.take().labelled[0].ids == batch.transactions.ids[9:]
 
 
 # --- Heals on the worker thread ---

@@ -1,0 +1,174 @@
+"""What the join's changelog holds: one record an id, key the id, value one of these.
+
+The first byte says the kind in its upper half and the format's version in its lower one. All is
+little endian and packed; a tombstone (no value) says that the id holds nothing any more.
+
+A kept row, `ROW`, as scored and, where it has one, with its label:
+
+    kind u1, schema u4        hash of the feature list, so that another model's rows are noticed
+    n i8                      rows that the partition had seen before it
+    event_time i8, clock i8   clock: the latest event time up to and including this row
+    offset i8, version i8     of the transaction; of the adapter that scored it
+    score f4, shadow f4, threshold f8
+    level i1                  it stands for 2**level rows
+    label i1                  -1: none
+    labelled_at i8, source u4 xxh32 of who labelled, 0 for nobody named
+    x f4[features]
+
+A label that waits for its transaction, `EARLY`:
+
+    kind u1, is_fraud i1, labelled_at i8, named u1, and where named is 1 the source in UTF-8
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from consumer.columns import Int64, Labelled, Labels, Scores
+from consumer.id_index import Hashes
+
+ROW = 0x11
+EARLY = 0x21
+UNLABELLED = -1
+_EARLY = struct.Struct("<BbqB")
+
+Rows = NDArray[np.void]  # of `row_type`
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """A label whose transaction has not come."""
+
+    id: str
+    labelled_at: int
+    is_fraud: int
+    source: str | None
+
+
+def row_type(features: int) -> np.dtype[np.void]:
+    """Of a kept row; it is held in memory as it is written."""
+    return np.dtype(
+        [
+            ("kind", "u1"),
+            ("schema", "<u4"),
+            ("n", "<i8"),
+            ("event_time", "<i8"),
+            ("clock", "<i8"),
+            ("offset", "<i8"),
+            ("version", "<i8"),
+            ("score", "<f4"),
+            ("shadow", "<f4"),
+            ("threshold", "<f8"),
+            ("level", "i1"),
+            ("label", "i1"),
+            ("labelled_at", "<i8"),
+            ("source", "<u4"),
+            ("x", "<f4", (features,)),
+        ]
+    )
+
+
+def schema_of(features: Sequence[str]) -> int:
+    """Hash of a feature list: names and order."""
+    return int(xxhash.xxh32_intdigest("\0".join(features).encode()))
+
+
+def opaque(rows: Rows) -> NDArray[np.void]:
+    """The same memory without fields: numpy copies such rows whole, not a field at a time."""
+    return rows.view(f"V{rows.dtype.itemsize}")
+
+
+def taken(rows: Rows, places: Int64) -> Rows:
+    """A copy of some rows."""
+    copy: Rows = opaque(rows)[places].view(rows.dtype)
+    return copy
+
+
+def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int64) -> Rows:
+    """Some of the scored rows as records, but for `n`, `clock` and `level`."""
+    transactions = scores.transactions
+    rows = np.empty(len(places), row_type)
+    rows["kind"], rows["schema"] = ROW, schema
+    rows["event_time"] = transactions.event_time[places]
+    rows["offset"] = transactions.offset[places]
+    rows["version"] = scores.adapter_version
+    rows["score"] = scores.score[places]
+    rows["shadow"] = scores.shadow[places]
+    rows["threshold"] = scores.threshold
+    rows["label"], rows["labelled_at"], rows["source"] = UNLABELLED, 0, 0
+    rows["x"] = transactions.x[places]
+    return rows
+
+
+def write_labels(rows: Rows, labels: Labels, which: Int64, codes: Mapping[str | None, int]) -> None:
+    """Give each row its label, some of `labels`."""
+    rows["label"] = labels.is_fraud[which]
+    rows["labelled_at"] = labels.labelled_at[which]
+    rows["source"] = [codes[labels.source[index]] for index in which.tolist()]
+
+
+def source_codes(sources: Iterable[str | None]) -> dict[str | None, int]:
+    """What is kept of who labelled: enough to tell whether it was somebody else."""
+    return {
+        source: 0 if source is None else (xxhash.xxh32_intdigest(source.encode()) or 1)
+        for source in set(sources)
+    }
+
+
+def labelled(labels: Labels, which: Int64, rows: Rows) -> Labelled:
+    """Some of the labels, each with the row that it met."""
+    chosen = which.tolist()
+    return Labelled(
+        labels.partition,
+        [labels.ids[index] for index in chosen],
+        np.ascontiguousarray(rows["event_time"]),
+        labels.labelled_at[which],
+        labels.is_fraud[which],
+        [labels.source[index] for index in chosen],
+        np.ascontiguousarray(rows["x"]),
+        np.ascontiguousarray(rows["score"]),
+        np.ascontiguousarray(rows["shadow"]),
+        np.ascontiguousarray(rows["threshold"]),
+        np.ascontiguousarray(rows["version"]),
+        np.ascontiguousarray(rows["offset"]),
+        np.exp2(rows["level"].astype(np.float64)),
+    )
+
+
+def row_values(rows: Rows) -> list[bytes]:
+    """The records of rows; `rows` is contiguous."""
+    values: list[bytes] = opaque(rows).tolist()
+    return values
+
+
+def is_row(value: bytes, rows: np.dtype[np.void]) -> bool:
+    """Is it a kept row of that many features?"""
+    return len(value) == rows.itemsize and value[0] == ROW
+
+
+def early_value(early: Early) -> bytes:
+    """The record of an early label."""
+    source = b"" if early.source is None else early.source.encode()
+    head = _EARLY.pack(EARLY, early.is_fraud, early.labelled_at, early.source is not None)
+    return head + source
+
+
+def read_early(key: bytes, value: bytes) -> Early | None:
+    """The early label of a record; None where it is none."""
+    if len(value) < _EARLY.size or value[0] != EARLY:
+        return None
+    _, is_fraud, labelled_at, named = _EARLY.unpack_from(value)
+    source = value[_EARLY.size :].decode() if named else None
+    return Early(key.decode(), labelled_at, is_fraud, source)
+
+
+def id_hashes(ids: Iterable[bytes]) -> Hashes:
+    """(rows,) of ids in UTF-8. At 10**7 rows held two meet by chance once in 370,000 such joins."""
+    digests = b"".join(map(xxhash.xxh3_64_digest, ids))
+    return np.frombuffer(digests, ">u8").astype(np.uint64)
