@@ -17,6 +17,10 @@ class KafkaUnavailableError(ReflexiveError):
     """The broker cannot be reached, or a topic is missing or wrongly set up."""
 
 
+class FloodError(ReflexiveError):
+    """So many messages cannot be read that the circuit breaker has tripped."""
+
+
 class AbortedError(KafkaUnavailableError):
     """A transaction was aborted; what led to it can be read and done again."""
 

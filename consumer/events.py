@@ -42,8 +42,12 @@ _SHAPES = {
     "thresholds-changed": _Shape("event", "configuration", "change", "success"),
     "thresholds-refused": _Shape("event", "configuration", "error", "failure"),
     "dead-letters": _Shape("event", "process", "error", "failure"),
+    "dead-letter-flood": _Shape("alert", "process", "error", "failure"),
+    "labels-in-trouble": _Shape("alert", "process", "error", "failure"),
+    "partitioner-mismatch": _Shape("alert", "configuration", "error", "failure"),
     "batch-monitored": _Shape("metric", "process", "info", "success"),
     "batch-labelled": _Shape("metric", "process", "info", "success"),
+    "prequential": _Shape("metric", "process", "info", "success"),
 }
 
 

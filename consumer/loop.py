@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import structlog
 
 from consumer import failpoints
+from consumer.breaker import Breaker, Trip
 from consumer.checkpoints import Checkpoints
 from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
-from consumer.errors import AbortedError, KafkaUnavailableError, ThresholdError
+from consumer.errors import AbortedError, FloodError, KafkaUnavailableError, ThresholdError
 from consumer.kafka import topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader
@@ -26,7 +29,8 @@ from consumer.kafka.record import Record
 from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
-from consumer.order import Lane, Sequencer
+from consumer.order import Lane, Queue, Sequencer
+from consumer.partitioner import Guess, mismatch
 from consumer.pipeline import HEALER, Pipeline
 from consumer.publish import Publisher
 from consumer.registry import Place
@@ -53,6 +57,9 @@ PATIENCE_S = 10
 # the same one is aborted each time.
 RECOVER_S = 60.0
 MOST_ABORTS = 5
+
+# Keys of a poll that the partitioner is guessed from: fifty distinct ones are enough.
+GUESS_KEYS = 200
 
 OnStatus = Callable[[Status], None]
 
@@ -83,6 +90,8 @@ class Loop:
         )
         self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
         self._rows = 0  # scored since the last commit
+        self._breakers: dict[tuple[str, int], Breaker] = {}
+        self._flooded: dict[tuple[str, int], Trip] = {}
         self._aborts = 0  # since the last commit
         self._failed = False
         self._last_status: Status | None = None  # before our partitions went
@@ -113,7 +122,8 @@ class Loop:
             # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
             command = read_command(settings.decision.threshold_config, "start", _now_ms())
             Thresholds.of(settings).changed(command.thresholds)
-        topics.ensure(settings)
+        partitions = topics.ensure(settings)
+        self._guesses = {topic: Guess(partitions) for topic in (self._transactions, self._labels)}
         # First: it ends a transaction that a process of the same id, killed, has left open.
         self._sink = Sink(settings)
         self._begin("process start")
@@ -146,6 +156,8 @@ class Loop:
         )
         self._checkpoints = Checkpoints(settings, self._model, self._sink)
         self._backlog.clear()
+        self._breakers.clear()
+        self._flooded.clear()
         self._committed = {}
         self._rows = 0
         self._pipeline.start(deployed, _now_ms(), why)
@@ -244,6 +256,9 @@ class Loop:
             for number in partitions:
                 self._sequencer.lanes.pop(number, None)
                 self._checkpoints.forget(number)
+                for topic in (self._transactions, self._labels):
+                    self._breakers.pop((topic, number), None)
+                    self._flooded.pop((topic, number), None)
             self._pipeline.revoke(partitions, _now_ms())
         self._commit()
 
@@ -264,6 +279,15 @@ class Loop:
             self._follow()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
+            if self._flooded and self._until_end:
+                self._commit()
+                trips = "; ".join(
+                    f"{t}[{n}]: {trip.reason}" for (t, n), trip in self._flooded.items()
+                )
+                raise FloodError(
+                    f"{trips}. What was read is committed; repair the producer or the settings of "
+                    "the format, or set dead_letters.max_run=0 and max_share=1 to let all through"
+                )
             if self._source.finished and not self._waiting_rows():
                 self._pipeline.settle(self._wait)
                 self.stop("both topics are read to where they ended at the start")
@@ -283,19 +307,22 @@ class Loop:
         now_ms = _now_ms()
         for (topic, partition), records in polled.records.items():
             lane = self._sequencer.lanes.get(partition)
-            if lane is None:
+            if lane is None or (topic, partition) in self._flooded:
                 continue  # revoked meanwhile: its new owner reads them again
+            self._guess(topic, records)
             values = [record.value for record in records]
             offsets = [record.offset for record in records]
-            read = offsets[-1] + 1
-            if topic == self._transactions:
-                rows, rejected = self._decode_transactions(partition, values, offsets, now_ms)
-                lane.transactions.at_end = False
-                lane.transactions.put(rows, _letters(records, rejected), read)
-            else:
-                labels, rejected = self._decode_labels(partition, values, offsets, now_ms)
-                lane.labels.at_end = False
-                lane.labels.put(labels, _letters(records, rejected), read)
+            of_transactions = topic == self._transactions
+            decode = self._decode_transactions if of_transactions else self._decode_labels
+            queue: Queue[Any, DeadLetter] = lane.transactions if of_transactions else lane.labels
+            rows, rejected = decode(partition, values, offsets, now_ms)
+            trip = self._trip(topic, partition, offsets, rejected)
+            if trip is not None:
+                rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset)))
+                rejected = [one for one in rejected if one.index <= trip.index]
+            queue.at_end = False
+            read = (trip.offset if trip is not None else offsets[-1]) + 1
+            queue.put(rows, _letters(records, rejected), read)
         for topic, partition in polled.ends:
             lane = self._sequencer.lanes.get(partition)
             if lane is not None and topic == self._transactions:
@@ -308,6 +335,35 @@ class Loop:
         if self._on_status is not None:
             self._on_status(self.status)
 
+    def _trip(
+        self, topic: str, partition: int, offsets: list[int], rejected: Sequence[Rejected]
+    ) -> Trip | None:
+        """Ask the circuit breaker; where it trips, nothing more of the partition is read."""
+        given = self._settings.dead_letters
+        place = (topic, partition)
+        breaker = self._breakers.get(place)
+        if breaker is None:
+            breaker = Breaker(max_run=given.max_run, max_share=given.max_share)
+            self._breakers[place] = breaker
+        bad = np.zeros(len(offsets), np.bool_)
+        bad[[one.index for one in rejected]] = True
+        trip = breaker.check(np.array(offsets, np.int64), bad)
+        if trip is not None:
+            self._flooded[place] = trip
+            self._pipeline.flood(Place(topic, partition, trip.offset, _now_ms()), trip)
+        return trip
+
+    def _guess(self, topic: str, records: Sequence[Record]) -> None:
+        """Were transactions and labels placed by the same partitioner? Said once where not."""
+        guess = self._guesses.get(topic)
+        if guess is None or guess.name is not None:
+            return
+        for one in records[:GUESS_KEYS]:
+            guess.see(one.key, one.partition)
+        found = mismatch(self._guesses[self._transactions], self._guesses[self._labels])
+        if found is not None:
+            self._pipeline.warn("partitioner-mismatch", found, _now_ms())
+
     def _full(self) -> Iterator[tuple[str, int]]:
         for partition, lane in self._sequencer.lanes.items():
             for topic, queue in (
@@ -315,7 +371,9 @@ class Loop:
                 (self._labels, lane.labels),
             ):
                 paused = self._source.is_paused(topic, partition)
-                if self._sequencer.is_full(partition, queue, paused=paused):
+                if (topic, partition) in self._flooded or self._sequencer.is_full(
+                    partition, queue, paused=paused
+                ):
                     yield topic, partition
 
     def _wait(self) -> None:

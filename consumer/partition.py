@@ -11,6 +11,7 @@ from consumer.columns import Labelled
 from consumer.healing import HEALTHY
 from consumer.join import Join
 from consumer.registry import Place, Snapshot
+from consumer.running import Running
 from consumer.watch import Watch
 
 DAY_MS = 24 * 60 * 60 * 1000
@@ -61,6 +62,7 @@ class Partition:
 
     watch: Watch
     join: Join
+    running: Running
     active: Snapshot | None = None  # in force for the rows of the current batch
     state: str = HEALTHY  # when the current batch began
     batches: int = 0
@@ -70,6 +72,8 @@ class Partition:
     unanswered: tuple[str, ...] = ()  # reasons of the last alarm since the last labelled batch
     labelled: list[Labelled] = field(default_factory=list)  # not yet in a labelled batch
     labelled_batches: int = 0
+    labels: int = 0  # read, whatever became of them
+    label_counts: Counter[str] = field(default_factory=Counter)  # of the join, a window ago
     scored: int = 0
     joined: int = 0
     right: int = 0  # joined rows that the published score had right
@@ -86,6 +90,7 @@ class Partition:
         return {
             "watch": self.watch.state(),
             "join": self.join.state(),
+            "running": self.running.state(),
             "active": self.active.version if self.active else None,
             "state": self.state,
             "batches": self.batches,
@@ -95,6 +100,8 @@ class Partition:
             "unanswered": self.unanswered,
             "labelled_rows": self.labelled_rows,
             "labelled_batches": self.labelled_batches,
+            "labels": self.labels,
+            "label_counts": dict(self.label_counts),
             "scored": self.scored,
             "joined": self.joined,
             "right": self.right,
@@ -116,7 +123,10 @@ class Partition:
         self.place = Place(**state["place"]) if state["place"] else None
         self.alarm, self.unanswered = tuple(state["alarm"]), tuple(state["unanswered"])
         self.labelled = [restored.labelled] if restored.labelled is not None else []
-        for name in ("state", "batches", "first_offset", "labelled_batches", "scored", "joined"):
+        for name in ("state", "batches", "first_offset", "labelled_batches", "labels", "scored"):
             setattr(self, name, state[name])
-        self.right, self.shadow_right = state["right"], state["shadow_right"]
+        for name in ("joined", "right", "shadow_right"):
+            setattr(self, name, state[name])
+        self.label_counts = Counter(state["label_counts"])
+        self.running.load(state["running"])
         self.dead = {topic: DeadLetters.of(dead) for topic, dead in state["dead"].items()}

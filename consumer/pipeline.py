@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from consumer import failpoints
+from consumer import failpoints, notices
+from consumer.breaker import Trip
 from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
 from consumer.errors import ThresholdError
 from consumer.events import Events
@@ -22,9 +23,9 @@ from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.partition import DAY_MS, DeadLetters, Partition, Restored
 from consumer.registry import Activation, Place, Registry, Snapshot
+from consumer.running import Running
 from consumer.score import Scorer
 from consumer.settings import Settings
-from consumer.signals import Signal
 from consumer.status import Batch, Status
 from consumer.threshold import Command
 from consumer.watch import Watch
@@ -45,6 +46,7 @@ class Pipeline:
         self._settings = settings
         self._model = model
         self._topic = settings.input.transactions.topic
+        self._labels = settings.input.labels.topic
         self._inline = settings.heal.mode == "inline"
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
@@ -94,6 +96,7 @@ class Pipeline:
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
                 ),
+                Running(settings.prequential.window_rows, settings.cost),
             )
             if restored and number in restored:
                 part.load(restored[number])
@@ -184,12 +187,12 @@ class Pipeline:
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
         part = self._partitions[labels.partition]
-        matched = part.join.match(labels)
-        self._changed(labels.partition, part)
-        if len(matched.corrected):
-            self.out.corrected.append(matched.corrected)
-        if len(matched.joined):
-            self._joined(part, matched.joined, idle)
+        start = 0
+        while start < len(labels) and self._partitions.get(labels.partition) is part:
+            # A window of labels ends at its very last one, whatever came together.
+            stop = start + notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
+            self._match(part, labels.rows(start, stop), idle)
+            start = stop
 
     def end_batch(self, partition: int) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
@@ -201,7 +204,8 @@ class Pipeline:
         raised, part.alarm = bool(part.alarm), signal.reasons
         if signal.alarm:
             part.unanswered = signal.reasons
-        self._watched(part, signal, raised, rows)
+        self._last = Batch(part.batches, signal.z, signal.conflicts.rows, part.state)
+        self.out.events += notices.monitored(self._events, part, signal, raised=raised, rows=rows)
         self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
         self.healing.collect()
 
@@ -253,19 +257,17 @@ class Pipeline:
             dead.window = window
             self._say(dead)
 
+    def flood(self, place: Place, trip: Trip) -> None:
+        """Say that nothing more is read from a topic's partition: it floods the dead letters."""
+        self.out.events.append(notices.flood(self._events, place, trip))
+
+    def warn(self, action: str, message: str, now_ms: int) -> None:
+        """Say something about the set-up that a person must put right."""
+        self.out.events.append(self._events.of_process(now_ms, action, message, reason=message))
+
     def _say(self, dead: DeadLetters) -> None:
-        assert dead.at is not None
         dead.said = dead.counts.total()
-        kinds = ", ".join(f"{count} {kind}" for kind, count in dead.counts.most_common())
-        self.out.events.append(
-            self._events.at(
-                dead.at,
-                "dead-letters",
-                f"{dead.said} dead letters so far from {dead.at.topic}[{dead.at.partition}]: "
-                f"{kinds}",
-                counts=dict(dead.counts),
-            )
-        )
+        self.out.events.append(notices.dead_letters(self._events, dead))
 
     def stop(self, why: str, now_ms: int, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
@@ -316,42 +318,6 @@ class Pipeline:
                 Activation(place, part.active.version, self._model.manifest.model_version)
             )
 
-    def _watched(self, part: Partition, signal: Signal, raised: bool, rows: int) -> None:
-        """One metric event a batch, and an alert where the alarm was raised or has ended."""
-        assert part.place is not None
-        assert part.active is not None
-        place, name = part.place, f"{part.place.topic}[{part.place.partition}]"
-        self._last = Batch(part.batches, signal.z, signal.conflicts.rows, part.state)
-        common: dict[str, Any] = {
-            "batch": part.batches,
-            "z": signal.z,
-            "conflicts": signal.conflicts.rows,
-            "state": part.state,
-            "adapter_version": part.active.version,
-        }
-        self.out.events.append(
-            self._events.at(
-                place,
-                "batch-monitored",
-                f"monitored batch {part.batches} of {name}",
-                first_offset=part.first_offset,
-                rows=rows,
-                fidi=signal.fidi,
-                rules=signal.conflicts.by_rule,
-                alarm=signal.alarm,
-                **common,
-            )
-        )
-        if signal.alarm and not raised:
-            reasons = list(signal.reasons)
-            message = f"drift on {name}: {'; '.join(reasons)}"
-            self.out.events.append(
-                self._events.at(place, "drift-detected", message, reasons=reasons, **common)
-            )
-        elif raised and not signal.alarm:
-            message = f"no more drift on {name}"
-            self.out.events.append(self._events.at(place, "drift-recovered", message, **common))
-
     def _of_partitions(self, action: str, partitions: Sequence[int], now_ms: int) -> None:
         if partitions:
             verb = action.removeprefix("partitions-")
@@ -359,6 +325,28 @@ class Pipeline:
             message = f"{verb}: {self._topic} {', '.join(map(str, numbers))}"
             event = self._events.of_process(now_ms, action, message, partitions=numbers)
             self.out.events.append(event)
+
+    def _match(self, part: Partition, labels: Labels, idle: Idle) -> None:
+        matched = part.join.match(labels)
+        part.labels += len(labels)
+        self._changed(labels.partition, part)
+        if part.labels % notices.LABEL_WINDOW == 0:
+            last = len(labels) - 1
+            place = Place(
+                self._labels,
+                labels.partition,
+                int(labels.offset[last]),
+                int(labels.labelled_at[last]),
+            )
+            before, part.label_counts = part.label_counts, part.join.counts.copy()
+            self.out.events += notices.labels_in_trouble(
+                self._events, place, before, part.label_counts
+            )
+        if len(matched.corrected):
+            self.out.corrected.append(matched.corrected)
+            part.running.correct(matched.corrected, matched.was)
+        if len(matched.joined):
+            self._joined(part, matched.joined, idle)
 
     def _changed(self, number: int, part: Partition) -> None:
         if changes := part.join.changes():
@@ -370,6 +358,14 @@ class Pipeline:
         part.joined += len(rows)
         part.right += int(((rows.score >= rows.threshold) == fraud).sum())
         part.shadow_right += int(((rows.shadow >= rows.threshold) == fraud).sum())
+        for window in part.running.add(rows):
+            place = Place(
+                self._topic,
+                rows.partition,
+                int(rows.offset[window.last]),
+                int(rows.labelled_at[window.last]),
+            )
+            self.out.events.append(notices.prequential(self._events, place, window))
         part.labelled.append(rows)
         self._labelled_batches(rows.partition, part, idle)
 

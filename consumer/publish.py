@@ -18,7 +18,15 @@ from consumer.settings import Settings
 log = structlog.get_logger()
 
 # What a person on call is to see where the log shows warnings only.
-TROUBLE = {"drift-detected", "rollback", "thresholds-refused", "dead-letters"}
+TROUBLE = {
+    "drift-detected",
+    "rollback",
+    "thresholds-refused",
+    "dead-letters",
+    "dead-letter-flood",
+    "labels-in-trouble",
+    "partitioner-mismatch",
+}
 
 
 class Publisher:

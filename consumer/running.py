@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer.columns import Float64, Int8, Labelled
+from consumer.columns import Int8, Labelled
 from consumer.settings import Cost
 from consumer.tally import Figures, Tally
 
@@ -57,8 +57,8 @@ class Running:
         self._healed, self._frozen = Tally(), Tally()  # of the window that is being filled
         self._healed_before, self._frozen_before = Tally(), Tally()  # of all full ones
 
-    def add(self, rows: Labelled, weight: Float64) -> list[Window]:
-        """Take joined rows; the windows that they filled. `weight`: (rows,), 1 or more."""
+    def add(self, rows: Labelled) -> list[Window]:
+        """Take joined rows; the windows that they filled."""
         windows = []
         start = 0
         while start < len(rows):
@@ -67,14 +67,15 @@ class Running:
             stop = min(start + room, len(rows))
             part = slice(start, stop)
             label, threshold = rows.is_fraud[part], rows.threshold[part]
-            self._healed.add(rows.score[part], label, threshold, weight[part])
-            self._frozen.add(rows.shadow[part], label, threshold, weight[part])
+            weight = rows.weight[part]
+            self._healed.add(rows.score[part], label, threshold, weight)
+            self._frozen.add(rows.shadow[part], label, threshold, weight)
             start = stop
             if self._healed.rows >= self._window_rows:
                 windows.append(self._full(stop - 1))
         return windows
 
-    def correct(self, rows: Labelled, was: Int8, weight: Float64) -> None:
+    def correct(self, rows: Labelled, was: Int8) -> None:
         """Take rows that were added before, with the label they have now; `was`: (rows,) the old.
 
         Only what is told "so far" is corrected. A window says what the labels were when it was
@@ -85,9 +86,9 @@ class Running:
             (rows.score[changed], self._healed_before),
             (rows.shadow[changed], self._frozen_before),
         ):
-            threshold = rows.threshold[changed]
-            tally.add(score, was[changed], threshold, -weight[changed])
-            tally.add(score, rows.is_fraud[changed], threshold, weight[changed])
+            threshold, weight = rows.threshold[changed], rows.weight[changed]
+            tally.add(score, was[changed], threshold, -weight)
+            tally.add(score, rows.is_fraud[changed], threshold, weight)
 
     def so_far(self) -> tuple[Measured, Measured]:
         """Healed and frozen, over all rows."""
@@ -105,16 +106,13 @@ class Running:
             "frozen_before": self._frozen_before.state(),
         }
 
-    @staticmethod
-    def from_state(state: Mapping[str, Any], window_rows: int, cost: Cost) -> Running:
+    def load(self, state: Mapping[str, Any]) -> None:
         """Go on where `state` was taken."""
-        running = Running(window_rows, cost)
-        running._number = state["number"]
-        running._healed = Tally.from_state(state["healed"])
-        running._frozen = Tally.from_state(state["frozen"])
-        running._healed_before = Tally.from_state(state["healed_before"])
-        running._frozen_before = Tally.from_state(state["frozen_before"])
-        return running
+        self._number = state["number"]
+        self._healed = Tally.from_state(state["healed"])
+        self._frozen = Tally.from_state(state["frozen"])
+        self._healed_before = Tally.from_state(state["healed_before"])
+        self._frozen_before = Tally.from_state(state["frozen_before"])
 
     def _full(self, last: int) -> Window:
         window = Window(

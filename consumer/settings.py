@@ -154,6 +154,11 @@ class Join(Section):
         le=3650,
         description="Days of event time after a transaction during which its label is joined.",
     )
+    cache_dir: Path | None = Field(
+        None,
+        description="Folder for a copy of the rows held: a restart reads it instead of the whole "
+        "changelog. It may be lost at any time.",
+    )
 
 
 class Watch(Section):

@@ -251,8 +251,8 @@ def test_a_corrected_label_is_published_and_is_no_new_evidence():
         pipeline.labels(changed, idle)
 
         out = pipeline.out.take()
-        assert [rows.ids for rows in out.labelled] == [batch.transactions.ids[:1]]
-        assert out.labelled[0].is_fraud.tolist() == changed.is_fraud.tolist()
+        assert [rows.ids for rows in out.corrected] == [batch.transactions.ids[:1]]
+        assert out.corrected[0].is_fraud.tolist() == changed.is_fraud.tolist()
         assert out.events == []
         after = pipeline.status()
         assert (after.labelled, after.accuracy) == (before.labelled, before.accuracy)

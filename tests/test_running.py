@@ -1,5 +1,7 @@
 """Windows of prequential figures: filled at the exact row, resumed to the bit, corrected so far."""
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pytest
@@ -36,6 +38,7 @@ def labelled(rows, seed=0):
         threshold=np.where(np.arange(rows) < rows // 2, 0.5, 0.6),
         adapter_version=np.zeros(rows, np.int64),
         offset=np.arange(rows),
+        weight=np.ones(rows),
     )
 
 
@@ -44,7 +47,7 @@ def fed(running, rows, weight, sizes):
     windows = []
     for part in chunked(np.arange(len(rows)), sizes):
         start, stop = (int(part[0]), int(part[-1]) + 1) if len(part) else (0, 0)
-        filled = running.add(rows.rows(start, stop), weight[start:stop])
+        filled = running.add(replace(rows, weight=weight).rows(start, stop))
         windows += [(start + window.last, window) for window in filled]
     return windows
 
@@ -131,7 +134,7 @@ def test_a_corrected_label_counts_so_far_as_if_it_had_come_so():
     running = Running(100, COST)
     published = fed(running, before, weight, [250])
 
-    running.correct(rows.rows(0, 250), was, weight)  # most of them are what they were
+    running.correct(replace(rows, weight=weight), was)  # most of them are what they were
 
     healed, frozen = running.so_far()
     assert_figures(healed, exact(rows, 0, 249, weight)[0])
@@ -153,7 +156,8 @@ def test_a_shorter_window_than_before_ends_with_the_next_row():
     longer = Running(100, COST)
     longer.add(rows.rows(0, 80), np.ones(80))
 
-    shorter = Running.from_state(longer.state(), 50, COST)
+    shorter = Running(50, COST)
+    shorter.load(longer.state())
 
     windows = shorter.add(rows.rows(80, 200), np.ones(120))
     assert [(window.last, window.healed.figures["rows"]) for window in windows] == [
@@ -176,7 +180,8 @@ def test_chunks_and_a_restart_change_no_bit(sizes, window_rows, restart_at, weig
 
     first = Running(window_rows, COST)
     found = fed(first, rows.rows(0, restart_at), weights[:restart_at], sizes)
-    second = Running.from_state(orjson.loads(orjson.dumps(first.state())), window_rows, COST)
+    second = Running(window_rows, COST)
+    second.load(orjson.loads(orjson.dumps(first.state())))
     later = fed(second, rows.rows(restart_at, 150), weights[restart_at:], sizes)
     found += [(restart_at + last, window) for last, window in later]
 

@@ -21,7 +21,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from consumer.errors import KafkaUnavailableError
+from consumer.errors import FencedError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.reader import PATIENCE_S
 from consumer.kafka.record import Record, record
@@ -29,6 +29,9 @@ from consumer.settings import Settings
 
 # One hand-over from librdkafka: at 200 bytes a record 1 MB, and 0.2 us a record to cross.
 POLL_RECORDS = 5_000
+# Heartbeats are librdkafka's own thread's, whatever ours does: ten seconds without one is a process
+# that is gone, not one that is busy.
+SESSION_MS = 10_000
 
 
 class Rebalance(Protocol):
@@ -61,6 +64,7 @@ class Source:
         self._transactions = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
         self._kafka = settings.kafka
+        self._instance = settings.transactional_id
         self._rebalance = rebalance
         self._paused: set[tuple[str, int]] = set()
         self._ends: dict[tuple[str, int], int] | None = None
@@ -72,6 +76,11 @@ class Source:
                 settings.kafka,
                 {
                     "group.id": settings.application_id,
+                    # Static membership (KIP-345): a process that starts again gets its partitions
+                    # back at once; those of one that is gone for good move on after ten seconds.
+                    "group.instance.id": settings.transactional_id,
+                    "session.timeout.ms": SESSION_MS,
+                    "heartbeat.interval.ms": SESSION_MS // 4,
                     "enable.auto.commit": False,
                     "enable.auto.offset.store": False,
                     "auto.offset.reset": "earliest",
@@ -189,6 +198,11 @@ class Source:
             else:
                 self._finish((topic, number), polled)
             return
+        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+            raise FencedError(
+                f"another process runs with instance id {self._instance!r} and has taken over; "
+                "give each process its own --instance-id"
+            )
         raise KafkaUnavailableError(f"reading {message.topic()}: {error.str()}")
 
     def _finish(self, place: tuple[str, int], polled: Polled) -> None:

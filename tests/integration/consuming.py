@@ -34,6 +34,21 @@ def rows(count: int, seed: int, shift: float = 0.0) -> Rows:
     return Rows(FEATURES, x, label)
 
 
+def drifting(count: int, seed: int) -> Rows:
+    """Clean, drifted, clean again, a third each."""
+    third = count // 3
+    parts = [
+        rows(third, seed),
+        rows(third, seed + 1, shift=2.2),
+        rows(count - 2 * third, seed + 2),
+    ]
+    return Rows(
+        FEATURES,
+        np.concatenate([part.x for part in parts]),
+        np.concatenate([part.label for part in parts]),
+    )
+
+
 def model(folder: Path, rules: Iterable[str] = ("V14 < -1.5",)) -> Model:
     """A small model trained in a second."""
     table = rows(2_000, seed=1)
