@@ -252,10 +252,10 @@ class Loop:
             return
         try:
             self._commit()
+            self._checkpoints.forget(self._pipeline.joins(partitions))
         finally:
             for number in partitions:
                 self._sequencer.lanes.pop(number, None)
-                self._checkpoints.forget(number)
                 for topic in (self._transactions, self._labels):
                     self._breakers.pop((topic, number), None)
                     self._flooded.pop((topic, number), None)
@@ -447,6 +447,7 @@ class Loop:
         self._committed = positions
         self._rows = 0
         self._aborts = 0
+        self._checkpoints.cache(self._pipeline.joins(self._sequencer.lanes))
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():
