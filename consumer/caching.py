@@ -60,7 +60,7 @@ class JoinCaches:
         return found, offset
 
     def write(self, joins: Mapping[int, Join], *, wait: bool) -> None:
-        """Copy the joins as they were committed just now; with `wait`, wait a while for the disk."""
+        """Copy the joins as they were committed just now; `wait` a while for the disk."""
         if self._folder is None:
             return
         if self._thread is not None and self._thread.is_alive():
