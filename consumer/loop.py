@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -72,6 +73,7 @@ class Loop:
         self._rows = 0  # scored since the last commit
         self._aborts = 0  # since the last commit
         self._failed = False
+        self._polled_at = time.monotonic()
         self._last_status: Status | None = None  # before our partitions went
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
@@ -88,7 +90,17 @@ class Loop:
     @property
     def status(self) -> Status:
         """Where things stand."""
-        return self._last_status or self._pipeline.status()
+        return self._last_status or self._status()
+
+    def _status(self) -> Status:
+        flooded = self._intake.flooded.items()
+        return replace(
+            self._pipeline.status(),
+            ready=bool(self._sequencer.lanes),
+            lag=self._source.lag(dict(self._positions())),
+            paused={f"{topic}[{number}]": trip.reason for (topic, number), trip in flooded},
+            polled_s=time.monotonic() - self._polled_at,
+        )
 
     def run(self) -> Status:
         """Consume until stopped, or with `until_end` until all is read and every heal has ended.
@@ -156,7 +168,7 @@ class Loop:
             except AbortedError as error:
                 self._recover(error)
             else:
-                self._last_status = self._pipeline.status()
+                self._last_status = self._status()
                 return
 
     def _recover(self, error: AbortedError) -> None:
@@ -245,6 +257,7 @@ class Loop:
                 self._read_thresholds()
             wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
             polled = self._source.poll(min(wait_s, IDLE_POLL_S))
+            self._polled_at = time.monotonic()
             self._process(polled)
             while self._backlog:
                 self._process(self._backlog.pop(0))
@@ -319,6 +332,7 @@ class Loop:
             self._commit()
         with self._source.all_paused():
             polled = self._source.poll(0)
+            self._polled_at = time.monotonic()
         if polled.records or polled.ends:
             self._backlog.append(polled)
 
