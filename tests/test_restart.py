@@ -1,8 +1,8 @@
 """Without a broker: whatever was committed when a process dies, the next one decides the same.
 
 A stream is fed in random chunks and committed at random moments, some of them while an inline heal
-is waited for. At random moments everything since the last commit is lost, and a new pipeline goes on
-from what was committed, as it would from the topics.
+is waited for. At random moments everything since the last commit is lost, and a new pipeline goes
+on from what was committed, as it would from the topics.
 """
 
 import random
