@@ -320,7 +320,8 @@ class Loop:
             if trip is not None:
                 rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset)))
                 rejected = [one for one in rejected if one.index <= trip.index]
-            queue.at_end = False
+            # Behind a trip nothing more comes while we live: what else there is need not wait.
+            queue.at_end = trip is not None and not self._until_end
             read = (trip.offset if trip is not None else offsets[-1]) + 1
             queue.put(rows, _letters(records, rejected), read)
         for topic, partition in polled.ends:
