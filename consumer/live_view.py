@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 
 from rich.align import Align
@@ -82,6 +83,7 @@ class LiveView:
             f"{status.labelled:,} labelled",
             f"{status.dead_letters:,} dead letters",
         )
+        head.add_row(f"{sum(status.lag.values()):,} behind", *_shortened(status.paused))
         lines = Table.grid(padding=(0, 2))
         lines.add_column(justify="right")
         lines.add_column()
@@ -108,6 +110,11 @@ class LiveView:
         for state in self._states:
             text.append(state[0] if state != "HEALING" else "+", style=_STYLE[state])
         return text
+
+
+def _shortened(paused: Mapping[str, str]) -> list[Text]:
+    """Where reading was stopped by a flood, in red; room for three of them."""
+    return [Text(f"paused: {place}", style="bold red") for place in list(paused)[:3]]
 
 
 def sparkline(values: deque[float]) -> str:

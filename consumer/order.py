@@ -165,8 +165,7 @@ class Sequencer(Generic[R]):
         if not lane.transactions.at_end:
             until = lane.transactions.clock + ALIGN_MS
             labels = int(np.searchsorted(lane.labels.times, until, side="right"))
-        if labels:
-            self._pipeline.labels(lane.labels.take(labels), self._idle)
+        self._join(partition, labels)
 
     def _step(self) -> bool:
         """One batch scored or ended, labels before it first; False where nothing may go on."""
@@ -237,7 +236,15 @@ class Sequencer(Generic[R]):
                 side = "right" if partition < heads[1][1] else "left"
                 until = int(np.searchsorted(queue.times, heads[1][0], side=side))  # type: ignore[call-overload]
                 count = min(count, max(until, 1))
-            self._pipeline.labels(queue.take(count), self._idle)
+            self._join(partition, count)
+
+    def _join(self, partition: int, count: int) -> None:
+        """Join so many labels, in pieces after each of which the position is true."""
+        lane = self.lanes[partition]
+        while count > 0 and self.lanes.get(partition) is lane:
+            piece = min(count, self._pipeline.labels_to_boundary(partition))
+            self._pipeline.labels(lane.labels.take(piece), self._idle)
+            count -= piece
 
     def _cut(self, partition: int) -> int | None:
         queue = self.lanes[partition].transactions

@@ -7,7 +7,7 @@ takes the outputs. Whatever the driver's chunks, the same order of records gives
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from consumer import failpoints, notices
@@ -133,6 +133,10 @@ class Pipeline:
         self._fresh = [number for number in self._fresh if number in self._partitions]
         self._of_partitions("partitions-revoked", partitions, now_ms)
 
+    def joins(self, partitions: Iterable[int]) -> dict[int, Join]:
+        """The joins of those of them that are ours."""
+        return {n: self._partitions[n].join for n in partitions if n in self._partitions}
+
     def rows_to_batch_end(self, partition: int, event_time: Int64) -> int | None:
         """How many of the coming records end the partition's monitor batch; None: not all do."""
         return self._partitions[partition].watch.rows_to_end(event_time)
@@ -182,17 +186,28 @@ class Pipeline:
         early = part.join.add(scores)
         self._changed(transactions.partition, part)
         if early is not None:
-            self._joined(part, early, idle)
+            self._joined(part, early)
+            self._labelled_batches(transactions.partition, part, idle)
 
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
         part = self._partitions[labels.partition]
         start = 0
         while start < len(labels) and self._partitions.get(labels.partition) is part:
-            # A window of labels ends at its very last one, whatever came together.
-            stop = start + notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
-            self._match(part, labels.rows(start, stop), idle)
+            stop = start + self.labels_to_boundary(labels.partition)
+            self._match(part, labels.rows(start, stop))
+            self._labelled_batches(labels.partition, part, idle)
             start = stop
+
+    def labels_to_boundary(self, partition: int) -> int:
+        """How many labels can be joined before something is decided on them.
+
+        A driver that commits hands over no more at once: the decision may wait for a heal, and a
+        commit meanwhile must not count labels as read that were not joined yet.
+        """
+        part = self._partitions[partition]
+        to_batch = max(1, self._settings.batch.rows - part.labelled_rows)
+        return min(to_batch, notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW)
 
     def end_batch(self, partition: int) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
@@ -326,10 +341,15 @@ class Pipeline:
             event = self._events.of_process(now_ms, action, message, partitions=numbers)
             self.out.events.append(event)
 
-    def _match(self, part: Partition, labels: Labels, idle: Idle) -> None:
+    def _match(self, part: Partition, labels: Labels) -> None:
         matched = part.join.match(labels)
         part.labels += len(labels)
         self._changed(labels.partition, part)
+        if len(matched.corrected):
+            self.out.corrected.append(matched.corrected)
+            part.running.correct(matched.corrected, matched.was)
+        if len(matched.joined):
+            self._joined(part, matched.joined)
         if part.labels % notices.LABEL_WINDOW == 0:
             last = len(labels) - 1
             place = Place(
@@ -342,17 +362,12 @@ class Pipeline:
             self.out.events += notices.labels_in_trouble(
                 self._events, place, before, part.label_counts
             )
-        if len(matched.corrected):
-            self.out.corrected.append(matched.corrected)
-            part.running.correct(matched.corrected, matched.was)
-        if len(matched.joined):
-            self._joined(part, matched.joined, idle)
 
     def _changed(self, number: int, part: Partition) -> None:
         if changes := part.join.changes():
             self.out.pending.append((number, changes))
 
-    def _joined(self, part: Partition, rows: Labelled, idle: Idle) -> None:
+    def _joined(self, part: Partition, rows: Labelled) -> None:
         self.out.labelled.append(rows)
         fraud = rows.is_fraud == 1
         part.joined += len(rows)
@@ -367,7 +382,6 @@ class Pipeline:
             )
             self.out.events.append(notices.prequential(self._events, place, window))
         part.labelled.append(rows)
-        self._labelled_batches(rows.partition, part, idle)
 
     def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
         size = self._settings.batch.rows

@@ -35,7 +35,11 @@ class Status:
     batches: int
     last: Batch | None
     dead_letters: int = 0
-    labels: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, int] = field(default_factory=dict)  # what became of them, by kind
+    ready: bool = False  # partitions are assigned and restored
+    lag: Mapping[str, int] = field(default_factory=dict)  # offsets behind the ends, by input topic
+    paused: Mapping[str, str] = field(default_factory=dict)  # flooded partitions, and why
+    polled_s: float = 0.0  # seconds since the last poll: how a probe tells busy from stuck
 
     @property
     def lift(self) -> float:
@@ -48,6 +52,7 @@ class Status:
             "rows": self.rows,
             "labelled": self.labelled,
             "dead_letters": self.dead_letters,
+            "lag": sum(self.lag.values()),
             "batches": self.batches,
             "heals": self.heals,
             "rollbacks": self.rollbacks,

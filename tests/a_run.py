@@ -110,6 +110,7 @@ class ARun:
                     "threshold": 0.5,
                     "adapter_version": self.version,
                     "weight": weight,
+                    "correction": False,
                     "topic": TOPIC,
                     "partition": self.partition,
                     "offset": offset,

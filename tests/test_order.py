@@ -30,6 +30,9 @@ class Told:
     def resume(self, idle):
         pass
 
+    def labels_to_boundary(self, partition):
+        return 1_000
+
     def swap_needs_commit(self, partition):
         return False
 

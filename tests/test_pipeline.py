@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from consumer import encode, metrics
+from consumer.breaker import Trip
 from consumer.events import _SHAPES
 from consumer.heal import CancelledError, Healer
 from consumer.registry import Place
@@ -39,7 +40,12 @@ THREADED = {
 INLINE = THREADED | {"heal.mode": "inline"}
 DIVERGING = INLINE | {"heal.learning_rate": 3e37}
 # Rolls back where F1 is below that of the first heal.
-TOUCHY = INLINE | {"health.window": 1, "health.min_updates": 2, "health.f1_drop": 0}
+TOUCHY = INLINE | {
+    "health.window": 1,
+    "health.min_updates": 2,
+    "health.f1_drop": 0,
+    "prequential.window_rows": 50,
+}
 
 
 def drifting(batches, *, partition=0):
@@ -637,6 +643,10 @@ def story():
         pipeline.apply(command(watch_fidi_z=-1), START_MS)
         letter = Place("transactions", 0, 999, START_MS)
         pipeline.dead_letter(letter, "InvalidJson")
+        pipeline.flood(letter, Trip("run", 3, 999, run=100, bad=100, rows=101))
+        pipeline.warn("partitioner-mismatch", "transactions by one, labels by another", START_MS)
+        for _ in range(1_000 // BATCH):
+            labels_of(pipeline, batch)  # again and again
         pipeline.revoke([0], START_MS)
         pipeline.stop("SIGTERM", START_MS, TIMEOUT_S)
         told = pipeline.out.take()

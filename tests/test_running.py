@@ -91,7 +91,7 @@ def test_each_window_holds_its_rows_and_all_before_are_told_with_it(sizes):
 
 def test_so_far_holds_the_rows_of_no_window_yet():
     rows, running = labelled(250), Running(100, COST)
-    running.add(rows, np.ones(250))
+    running.add(rows)
 
     healed, frozen = running.so_far()
 
@@ -154,12 +154,12 @@ def replaced(rows, is_fraud):
 def test_a_shorter_window_than_before_ends_with_the_next_row():
     rows = labelled(200)
     longer = Running(100, COST)
-    longer.add(rows.rows(0, 80), np.ones(80))
+    longer.add(rows.rows(0, 80))
 
     shorter = Running(50, COST)
     shorter.load(longer.state())
 
-    windows = shorter.add(rows.rows(80, 200), np.ones(120))
+    windows = shorter.add(rows.rows(80, 200))
     assert [(window.last, window.healed.figures["rows"]) for window in windows] == [
         (0, 81),
         (50, 50),

@@ -7,7 +7,7 @@ Only the transactions are subscribed to; labels partitions come and go with them
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -152,6 +152,16 @@ class Source:
         if numbers:
             self._end(numbers)
             self._begin(numbers)
+
+    def lag(self, positions: Mapping[tuple[str, int], int]) -> dict[str, int]:
+        """Offsets from what was processed to the ends last heard of, by topic; asks no broker."""
+        lag = dict.fromkeys((self._transactions, self._labels), 0)
+        for (topic, number), at in positions.items():
+            place = TopicPartition(topic, number)
+            ends = self._consumer.get_watermark_offsets(place, cached=True)
+            if ends is not None and ends[1] >= 0:
+                lag[topic] += max(0, ends[1] - max(at, ends[0]))
+        return lag
 
     def offsets(self, positions: dict[tuple[str, int], int]) -> list[TopicPartition]:
         """As Kafka's commit wants them."""

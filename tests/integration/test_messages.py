@@ -4,10 +4,12 @@ import json
 import time
 from pathlib import Path
 
+import orjson
 import pytest
 import safetensors.torch
 
 from consumer import heal
+from consumer.errors import FloodError
 from consumer.kafka.record import Record
 from consumer.loop import Loop
 from consumer.settings import Settings
@@ -61,6 +63,13 @@ def test_every_message_and_event_conforms(
 
     last = Loop(settings, model, on_status=order)
     last.run()
+    # And labels that come twice, and a flood of what cannot be read.
+    again = [orjson.dumps(consuming.label(number, calm)) for number in range(1_000)]
+    consuming.send_raw(settings, names.labels, again)
+    Loop(inline, model, until_end=True).run()
+    consuming.send_raw(settings, names.transactions, [b"not json"] * 200)
+    with pytest.raises(FloodError, match="100 unreadable messages in a row"):
+        Loop(inline, model, until_end=True).run()
 
     for message in consuming.messages(settings, "scores"):
         conforms("score", message)
@@ -78,6 +87,8 @@ def test_every_message_and_event_conforms(
 
     allowed = json.loads((FOLDER / "event.schema.json").read_text())
     every = allowed["properties"]["event"]["properties"]["action"]["enum"]
+    # Of one partition none can be wrong: see test_labels.
+    every.remove("partitioner-mismatch")
     assert sorted({event["event"]["action"] for event in events}) == sorted(every)
     assert len({event["event"]["id"] for event in events}) == len(events)
     assert len(consuming.messages(settings, "commands")) == 2
@@ -124,6 +135,9 @@ def test_kafkas_own_console_consumer_reads_us(
 
 def _registry_record_conforms(record: Record) -> None:
     key = (record.key or b"").decode()
+    if key in ("optimiser", "requests"):  # tensors for our own restart
+        assert record.value is None or safetensors.torch.load(record.value)
+        return
     assert record.value is not None
     if key.startswith("snapshot/"):
         manifest = json.loads(dict(record.headers)["manifest"] or b"")

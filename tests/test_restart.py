@@ -1,0 +1,213 @@
+"""Without a broker: whatever was committed when a process dies, the next one decides the same.
+
+A stream is fed in random chunks and committed at random moments, some of them while an inline heal
+is waited for. At random moments everything since the last commit is lost, and a new pipeline goes on
+from what was committed, as it would from the topics.
+"""
+
+import random
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import orjson
+import pytest
+
+from consumer import evidence, healing, states
+from consumer.columns import Labelled
+from consumer.order import Lane, Sequencer
+from consumer.partition import Restored
+from consumer.pipeline import Pipeline
+from consumer.registry import Registry
+from consumer.restore import Checkpoint
+from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, model, settings, stream
+
+ROWS = 40 * BATCH
+FLAGS: dict[str, Any] = {
+    "heal.mode": "inline",
+    "join.max_rows": 300,
+    "join.horizon_days": 0.0005,  # 43 s: 430 rows
+    "prequential.window_rows": 70,
+}
+OF_PROCESS = {"consumer-started", "partitions-assigned"}
+
+
+@dataclass
+class Topics:
+    """What was committed."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    scores: list[tuple[int, int, float, str]] = field(default_factory=list)
+    labelled: list[Labelled] = field(default_factory=list)
+    pending: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+    snapshots: dict[int, Any] = field(default_factory=dict)
+    deployed: int | None = None
+    moments: bytes | None = None
+    requests: bytes | None = None
+    checkpoint: bytes | None = None
+    positions: tuple[int, int] = (0, 0)
+
+
+class Crash(Exception):
+    pass
+
+
+class Process:
+    """Drives a pipeline as the loop does, over records in lists and topics in memory."""
+
+    def __init__(self, of, given, topics, draw, deaths):
+        self.of, self.given, self.topics, self.draw, self.deaths = of, given, topics, draw, deaths
+        registry = Registry(of.manifest.model_version, of.manifest.base_sha256)
+        for snapshot in topics.snapshots.values():
+            registry.restore(snapshot.key, snapshot.value, snapshot.manifest)
+        deployed = topics.deployed or min(topics.snapshots, default=None)
+        self.pipeline = Pipeline(settings(FLAGS), of, restored=registry)
+        self.pipeline.start(topics.snapshots.get(deployed), START_MS)
+        self.sequencer = Sequencer(self.pipeline, "event_time", self.idle, self.commit)
+        self.lane = self.sequencer.lanes[0] = Lane()
+        self.begin()
+
+    def begin(self):
+        topics, transactions, labels = self.topics, *self.topics.positions
+        self.lane.transactions.position, self.lane.labels.position = transactions, labels
+        if topics.checkpoint is None:
+            self.pipeline.assign([0], START_MS)
+            return
+        found = orjson.loads(topics.checkpoint)
+        state = found["pipeline"]
+        count = state["labelled_rows"]
+        tail = Labelled.concatenate(topics.labelled) if count else None
+        keys, values = [key for key, _ in topics.pending], [value for _, value in topics.pending]
+        restored = Restored(
+            state,
+            transactions,
+            topics.snapshots.get(state["active"]),
+            tail.rows(len(tail) - count, len(tail)) if tail is not None else None,
+            None,
+            [(keys, values)],
+        )
+        self.lane.load(found["lane"])
+        self.pipeline.healing.take_over(
+            found["healing"],
+            states.from_bytes(topics.moments, states.sha256(topics.moments), "moments")
+            if topics.moments
+            else None,
+            evidence.from_bytes(topics.requests) if topics.requests else (),
+        )
+        self.pipeline.assign([0], START_MS, {0: restored})
+
+    def run(self):
+        lane, given = self.lane, self.given
+        read = list(self.topics.positions)
+        for _ in range(10_000):
+            for at, (queue, rows) in enumerate(
+                ((lane.transactions, given.transactions), (lane.labels, given.labels))
+            ):
+                stop = min(len(rows), read[at] + self.draw.randrange(1, 3 * BATCH))
+                queue.put(rows.rows(read[at], stop), [], stop)
+                read[at] = stop
+                queue.at_end = stop == len(rows)
+            self.sequencer.run()
+            self.perhaps()
+            if read == [len(given)] * 2 and not len(lane.transactions) and not len(lane.labels):
+                self.commit()
+                return
+        raise AssertionError("it never came to the end")
+
+    def perhaps(self):
+        if self.draw.random() < 0.3:
+            self.commit()
+        if self.deaths and self.draw.random() < 0.05:
+            raise Crash
+
+    def idle(self):
+        if self.draw.random() < 0.02:
+            self.perhaps()
+
+    def commit(self):
+        out, topics, heals = self.pipeline.out.take(), self.topics, self.pipeline.healing
+        for event in out.events:
+            if event["event"]["action"] not in OF_PROCESS:
+                topics.events.append(event)
+        for one in out.scores:
+            columns = (one.transactions.offset.tolist(), one.score.tolist())
+            topics.scores += [
+                (offset, one.adapter_version, round(score, 6), one.state)
+                for offset, score in zip(*columns, strict=True)
+            ]
+        topics.labelled += out.labelled
+        topics.pending += [(k.encode(), v) for _, changes in out.pending for k, v in changes]
+        topics.snapshots |= {snapshot.version: snapshot for snapshot in out.snapshots}
+        topics.deployed = out.deployed[-1] if out.deployed else topics.deployed
+        topics.moments = states.to_bytes(heals.moments) if heals.moments else None
+        topics.requests = evidence.to_bytes(heals.open_requests) if heals.open_requests else None
+        topics.positions = (self.lane.transactions.position, self.lane.labels.position)
+        topics.checkpoint = Checkpoint(
+            {}, self.lane.checkpoint(), self.pipeline.checkpoint(0), heals.checkpoint()
+        ).to_bytes(self.of.manifest.base_sha256)
+        self.pipeline.committed()
+
+
+def given():
+    """Clean, drifted, clean; labels 12 s late, a few of them twice or corrected."""
+    parts = [stream(ROWS, drift=drift, seed=5) for drift in (0.0, DRIFT, 0.0)]
+    third = ROWS // 3
+    rows = [part.transactions.rows(i * third, (i + 1) * third) for i, part in enumerate(parts)]
+    labels = [part.labels.rows(i * third, (i + 1) * third) for i, part in enumerate(parts)]
+    transactions, label = rows[0], labels[0]
+    for more, of_more in zip(rows[1:], labels[1:], strict=True):
+        transactions = type(transactions).concatenate(transactions, more)
+        label = type(label).concatenate(label, of_more)
+    late = replace(label, labelled_at=label.labelled_at + 120 * STEP_MS)
+    changed = late.is_fraud.copy()
+    changed[40:60] = 1 - changed[30:50]  # at another's place: corrections of those rows
+    ids = [*late.ids[:40], *late.ids[30:50], *late.ids[60:]]
+    return replace(
+        parts[0], transactions=transactions, labels=replace(late, ids=ids, is_fraud=changed)
+    )
+
+
+def ended(draw, deaths):
+    """The topics at the end, and how often it died on the way."""
+    topics, of, died = Topics(), model(), 0
+    while True:
+        process = Process(of, given(), topics, draw, deaths)
+        try:
+            process.run()
+        except Crash:
+            died += 1
+        else:
+            return topics, died
+        finally:
+            process.pipeline.healing.close(5)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    topics, _ = ended(random.Random(1), deaths=False)
+    return topics
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_process_that_dies_again_and_again_decides_the_same(alone, seed, monkeypatch):
+    monkeypatch.setattr(healing, "WAIT_S", 0.0)  # many moments in a heal to commit and to die at
+
+    topics, died = ended(random.Random(seed), deaths=True)
+
+    assert died > 0
+    assert topics.events == alone.events
+    assert topics.scores == alone.scores
+    assert len(topics.scores) == 3 * (ROWS // 3)
+    joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, alone))
+    assert joined.ids == expected.ids
+    assert joined.weight.tolist() == expected.weight.tolist()
+    assert topics.checkpoint == alone.checkpoint
+    assert sorted(topics.snapshots) == sorted(alone.snapshots)
+
+
+def test_the_stream_of_this_test_has_what_can_go_wrong(alone):
+    actions = [event["event"]["action"] for event in alone.events]
+    counts = orjson.loads(alone.checkpoint)["pipeline"]["join"]["counts"]
+
+    assert actions.count("heal-deployed") > 3
+    assert actions.count("prequential") > 3
+    assert {"corrected", "matched", "thinned"} <= counts.keys()
