@@ -71,7 +71,7 @@ class Loop:
         self._transactions = given.transactions.topic
         self._labels = given.labels.topic
         self._rows = 0  # scored since the last commit
-        self._aborts = 0  # since the last commit
+        self._aborts = 0  # since a commit last moved an offset
         self._failed = False
         self._polled_at = time.monotonic()
         self._last_status: Status | None = None  # before our partitions went
@@ -221,6 +221,7 @@ class Loop:
                         healing.follow(self._registry.deployed)
                     self._checkpoints.take_over(healing, found, self._registry)
             self._pipeline.assign(partitions, _now_ms(), restored)
+        self._committed |= starts
         return starts
 
     def revoked(self, partitions: Sequence[int], lost: bool) -> None:
@@ -300,7 +301,8 @@ class Loop:
             queue: Queue[Any, DeadLetter] = (
                 lane.transactions if topic == self._transactions else lane.labels
             )
-            queue.at_end = False
+            # Behind a trip nothing more comes while we live: what else there is need not wait.
+            queue.at_end = taken.trip is not None and not self._until_end
             queue.put(taken.rows, taken.letters, taken.read)
         for topic, partition in polled.ends:
             lane = self._sequencer.lanes.get(partition)
@@ -395,9 +397,10 @@ class Loop:
             self._sink.flush()
             self._source.commit(offsets)
         self._pipeline.committed()
+        if positions != self._committed:
+            self._aborts = 0
         self._committed = positions
         self._rows = 0
-        self._aborts = 0
         self._checkpoints.cache(self._pipeline.joins(self._sequencer.lanes))
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:

@@ -53,7 +53,12 @@ def _uncommitted(kafka: Kafka) -> Consumer:
     return client.build(Consumer, client.properties(kafka, own))
 
 
-def _reader(kafka: Kafka) -> Consumer:
+def _reader(kafka: Kafka, wait_ms: int = 10) -> Consumer:
+    """`wait_ms`: how long the broker holds back the answer that there is nothing more.
+
+    Its default of 500 ms would be waited for at the end of every read, which a restart does three
+    times a partition; only who reads on for ever saves requests by it.
+    """
     # A group of one, never joined or committed to: assign() asks for a name all the same.
     return client.build(
         Consumer,
@@ -68,6 +73,7 @@ def _reader(kafka: Kafka) -> Consumer:
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": wait_ms,
             },
         ),
     )
@@ -226,7 +232,7 @@ class Follower:
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._reader = _reader(kafka)
+        self._reader = _reader(kafka, wait_ms=500)
         self._ends = _uncommitted(kafka)
         self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         self._at = 0  # offset up to which everything was handed over
