@@ -13,9 +13,11 @@ import orjson
 import structlog
 
 from consumer import evidence, restore, states
+from consumer.caching import JoinCaches
 from consumer.evidence import Evidence
 from consumer.heal import Moments
 from consumer.healing import Healing
+from consumer.join import Join
 from consumer.kafka.reader import Reader
 from consumer.kafka.sink import Sink
 from consumer.model_directory import Model
@@ -36,6 +38,7 @@ class Checkpoints:
         self._settings = settings
         self._model = model
         self._sink = sink
+        self._caches = JoinCaches(settings, model)
         self._written: dict[int, bytes] = {}
         self._moments: Moments | None = None
         self._requests: tuple[Evidence, ...] = ()
@@ -56,9 +59,16 @@ class Checkpoints:
                 self._sink.produce(topic, str(number), found, partition=number)
         self._of_heals(pipeline.healing)
 
-    def forget(self, number: int) -> None:
-        """The partition is another replica's."""
-        self._written.pop(number, None)
+    def cache(self, joins: Mapping[int, Join]) -> None:
+        """Right after a commit: copy the joins to the disk where it is time for it."""
+        if self._caches.due:
+            self._caches.write(joins, wait=False)
+
+    def forget(self, joins: Mapping[int, Join]) -> None:
+        """Right after a commit: these partitions may come back, but are another replica's now."""
+        self._caches.write(joins, wait=True)
+        for number in joins:
+            self._written.pop(number, None)
 
     def _of_heals(self, healing: Healing) -> None:
         if healing.moments is not self._moments:
@@ -117,18 +127,15 @@ class Checkpoints:
             active = registry.snapshots.get(version)
             if active is None:
                 active = restore.snapshots(self._settings, self._model).get(version)
+        features, count = self._model.features, state.get("labelled_rows", 0)
+        cached, start = self._caches.read(reader, number)
         return Restored(
             state,
             found.positions[self._settings.input.transactions.topic],
             active,
-            restore.labelled(
-                reader,
-                self._settings,
-                self._model.features,
-                number,
-                state.get("labelled_rows", 0),
-            ),
-            restore.changelog(reader, self._settings, number),
+            restore.labelled(reader, self._settings, features, number, count),
+            cached,
+            restore.changelog(reader, self._settings, number, start),
         )
 
     def take_over(

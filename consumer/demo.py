@@ -17,9 +17,10 @@ from consumer.errors import ReflexiveError
 from consumer.evaluate import Stage
 from consumer.kafka.embedded import embedded_broker
 from consumer.live_view import LiveView
-from consumer.loop import Loop, signals
+from consumer.loop import Loop
 from consumer.report import report
 from consumer.settings import Log, Settings, load
+from consumer.shutdown import signals
 from consumer.status import Status
 
 ROWS = 2_500

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from consumer import metrics
+from consumer.errors import RegistryError
 from consumer.events import Events
 from consumer.evidence import Evidence
 from consumer.heal import Healed, Healer, Moments
@@ -210,17 +211,21 @@ class Healing:
         in_force = metrics.figures(healed.score, rows.is_fraud, threshold)
         reason = "; ".join(evidence.reasons)
         parent = self.deployed.version
-        before = self._snapshot(
-            "pre-heal", self.deployed.adapter, parent=parent, reason=reason, evidence=evidence
-        )
-        self.deployed = self._snapshot(
-            "post-heal",
-            healed.adapter,
-            parent=before.version,
-            reason=reason,
-            evidence=evidence,
-            figures=in_force,
-        )
+        try:
+            before = self._snapshot(
+                "pre-heal", self.deployed.adapter, parent=parent, reason=reason, evidence=evidence
+            )
+            self.deployed = self._snapshot(
+                "post-heal",
+                healed.adapter,
+                parent=before.version,
+                reason=reason,
+                evidence=evidence,
+                figures=in_force,
+            )
+        except RegistryError as error:
+            self._discard(evidence, str(error))
+            return
         self._moments = healed.moments
         self.heals += 1
         self.rolled_back = False

@@ -5,32 +5,23 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import structlog
 
 from consumer import failpoints
-from consumer.breaker import Breaker, Trip
 from consumer.checkpoints import Checkpoints
-from consumer.decode import LabelDecoder, Rejected, TransactionDecoder
-from consumer.errors import AbortedError, FloodError, KafkaUnavailableError, ThresholdError
+from consumer.errors import AbortedError, KafkaUnavailableError, ThresholdError
+from consumer.intake import Intake
 from consumer.kafka import topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader
-from consumer.kafka.record import Record
 from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
 from consumer.order import Lane, Queue, Sequencer
-from consumer.partitioner import Guess, mismatch
 from consumer.pipeline import HEALER, Pipeline
 from consumer.publish import Publisher
 from consumer.registry import Place
@@ -49,17 +40,10 @@ CLOSE_S = 2.0
 # Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
 WAIT_COMMIT_S = 1.0
 
-# librdkafka waits up to a minute for a broker that is gone; who sent a signal does not. To leave at
-# once is safe: what is not committed was never visible.
-PATIENCE_S = 10
-
 # An aborted transaction is done again as long as the broker may come back; and not for ever where
 # the same one is aborted each time.
 RECOVER_S = 60.0
 MOST_ABORTS = 5
-
-# Keys of a poll that the partitioner is guessed from: fifty distinct ones are enough.
-GUESS_KEYS = 200
 
 OnStatus = Callable[[Status], None]
 
@@ -85,13 +69,7 @@ class Loop:
         given = settings.input
         self._transactions = given.transactions.topic
         self._labels = given.labels.topic
-        self._decode_transactions = TransactionDecoder(
-            given.transactions, model.features, given.max_message_bytes
-        )
-        self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
         self._rows = 0  # scored since the last commit
-        self._breakers: dict[tuple[str, int], Breaker] = {}
-        self._flooded: dict[tuple[str, int], Trip] = {}
         self._aborts = 0  # since the last commit
         self._failed = False
         self._last_status: Status | None = None  # before our partitions went
@@ -122,8 +100,7 @@ class Loop:
             # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
             command = read_command(settings.decision.threshold_config, "start", _now_ms())
             Thresholds.of(settings).changed(command.thresholds)
-        partitions = topics.ensure(settings)
-        self._guesses = {topic: Guess(partitions) for topic in (self._transactions, self._labels)}
+        self._topics = topics.ensure(settings)
         # First: it ends a transaction that a process of the same id, killed, has left open.
         self._sink = Sink(settings)
         self._begin("process start")
@@ -143,7 +120,7 @@ class Loop:
     def _begin(self, why: str) -> None:
         """Stages without partitions, and the adapter that the registry topic says is deployed."""
         settings = self._settings
-        self._registry = RegistryTopic(settings, self._model)
+        self._registry = RegistryTopic(settings, self._model, self._topics.max_snapshot_bytes)
         deployed = self._registry.deployed
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
@@ -155,9 +132,8 @@ class Loop:
             settings, self._sink, self._model.features, self._model.manifest.model_version
         )
         self._checkpoints = Checkpoints(settings, self._model, self._sink)
+        self._intake = Intake(settings, self._model, self._topics.partitions)
         self._backlog.clear()
-        self._breakers.clear()
-        self._flooded.clear()
         self._committed = {}
         self._rows = 0
         self._pipeline.start(deployed, _now_ms(), why)
@@ -252,13 +228,11 @@ class Loop:
             return
         try:
             self._commit()
+            self._checkpoints.forget(self._pipeline.joins(partitions))
         finally:
             for number in partitions:
                 self._sequencer.lanes.pop(number, None)
-                self._checkpoints.forget(number)
-                for topic in (self._transactions, self._labels):
-                    self._breakers.pop((topic, number), None)
-                    self._flooded.pop((topic, number), None)
+            self._intake.forget(partitions)
             self._pipeline.revoke(partitions, _now_ms())
         self._commit()
 
@@ -279,15 +253,9 @@ class Loop:
             self._follow()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
-            if self._flooded and self._until_end:
+            if self._until_end and self._intake.flooded:
                 self._commit()
-                trips = "; ".join(
-                    f"{t}[{n}]: {trip.reason}" for (t, n), trip in self._flooded.items()
-                )
-                raise FloodError(
-                    f"{trips}. What was read is committed; repair the producer or the settings of "
-                    "the format, or set dead_letters.max_run=0 and max_share=1 to let all through"
-                )
+                self._intake.refuse_flood()
             if self._source.finished and not self._waiting_rows():
                 self._pipeline.settle(self._wait)
                 self.stop("both topics are read to where they ended at the start")
@@ -307,22 +275,20 @@ class Loop:
         now_ms = _now_ms()
         for (topic, partition), records in polled.records.items():
             lane = self._sequencer.lanes.get(partition)
-            if lane is None or (topic, partition) in self._flooded:
+            if lane is None or (topic, partition) in self._intake.flooded:
                 continue  # revoked meanwhile: its new owner reads them again
-            self._guess(topic, records)
-            values = [record.value for record in records]
-            offsets = [record.offset for record in records]
-            of_transactions = topic == self._transactions
-            decode = self._decode_transactions if of_transactions else self._decode_labels
-            queue: Queue[Any, DeadLetter] = lane.transactions if of_transactions else lane.labels
-            rows, rejected = decode(partition, values, offsets, now_ms)
-            trip = self._trip(topic, partition, offsets, rejected)
-            if trip is not None:
-                rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset)))
-                rejected = [one for one in rejected if one.index <= trip.index]
+            mismatch = self._intake.mismatch(topic, records)
+            if mismatch is not None:
+                self._pipeline.warn("partitioner-mismatch", mismatch, now_ms)
+            taken = self._intake.take(topic, partition, records, now_ms)
+            if taken.trip is not None:
+                at = Place(topic, partition, taken.trip.offset, now_ms)
+                self._pipeline.flood(at, taken.trip)
+            queue: Queue[Any, DeadLetter] = (
+                lane.transactions if topic == self._transactions else lane.labels
+            )
             queue.at_end = False
-            read = (trip.offset if trip is not None else offsets[-1]) + 1
-            queue.put(rows, _letters(records, rejected), read)
+            queue.put(taken.rows, taken.letters, taken.read)
         for topic, partition in polled.ends:
             lane = self._sequencer.lanes.get(partition)
             if lane is not None and topic == self._transactions:
@@ -335,35 +301,6 @@ class Loop:
         if self._on_status is not None:
             self._on_status(self.status)
 
-    def _trip(
-        self, topic: str, partition: int, offsets: list[int], rejected: Sequence[Rejected]
-    ) -> Trip | None:
-        """Ask the circuit breaker; where it trips, nothing more of the partition is read."""
-        given = self._settings.dead_letters
-        place = (topic, partition)
-        breaker = self._breakers.get(place)
-        if breaker is None:
-            breaker = Breaker(max_run=given.max_run, max_share=given.max_share)
-            self._breakers[place] = breaker
-        bad = np.zeros(len(offsets), np.bool_)
-        bad[[one.index for one in rejected]] = True
-        trip = breaker.check(np.array(offsets, np.int64), bad)
-        if trip is not None:
-            self._flooded[place] = trip
-            self._pipeline.flood(Place(topic, partition, trip.offset, _now_ms()), trip)
-        return trip
-
-    def _guess(self, topic: str, records: Sequence[Record]) -> None:
-        """Were transactions and labels placed by the same partitioner? Said once where not."""
-        guess = self._guesses.get(topic)
-        if guess is None or guess.name is not None:
-            return
-        for one in records[:GUESS_KEYS]:
-            guess.see(one.key, one.partition)
-        found = mismatch(self._guesses[self._transactions], self._guesses[self._labels])
-        if found is not None:
-            self._pipeline.warn("partitioner-mismatch", found, _now_ms())
-
     def _full(self) -> Iterator[tuple[str, int]]:
         for partition, lane in self._sequencer.lanes.items():
             for topic, queue in (
@@ -371,7 +308,7 @@ class Loop:
                 (self._labels, lane.labels),
             ):
                 paused = self._source.is_paused(topic, partition)
-                if (topic, partition) in self._flooded or self._sequencer.is_full(
+                if (topic, partition) in self._intake.flooded or self._sequencer.is_full(
                     partition, queue, paused=paused
                 ):
                     yield topic, partition
@@ -447,53 +384,12 @@ class Loop:
         self._committed = positions
         self._rows = 0
         self._aborts = 0
+        self._checkpoints.cache(self._pipeline.joins(self._sequencer.lanes))
 
     def _positions(self) -> Iterator[tuple[tuple[str, int], int]]:
         for partition, lane in self._sequencer.lanes.items():
             yield (self._transactions, partition), lane.transactions.position
             yield (self._labels, partition), lane.labels.position
-
-
-@contextmanager
-def signals(loop: Loop) -> Iterator[None]:
-    """SIGTERM and Ctrl-C stop the loop, SIGHUP reads the thresholds again."""
-
-    def too_late() -> None:
-        print(
-            f"error: no end within {PATIENCE_S} s of the signal (no broker answers?). Nothing "
-            "uncommitted is visible; the next start goes on from the committed offsets",
-            file=sys.stderr,
-        )
-        os._exit(1)
-
-    timer = threading.Timer(PATIENCE_S, too_late)
-    timer.daemon = True
-
-    def stop(number: int, _: object) -> None:
-        if not timer.is_alive():
-            timer.start()
-        loop.stop(signal.Signals(number).name)
-
-    handlers = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-        signal.SIGHUP: lambda *_: loop.reload_thresholds(),
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _letters(
-    records: Sequence[Record], rejected: Sequence[Rejected]
-) -> list[tuple[int, DeadLetter]]:
-    return [
-        (records[r.index].offset, DeadLetter(records[r.index], r.kind, r.reason)) for r in rejected
-    ]
 
 
 def _now_ms() -> int:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from numpy.typing import NDArray
+
 from consumer.columns import Labelled
 from consumer.healing import HEALTHY
 from consumer.join import Join
@@ -28,7 +30,8 @@ class Restored:
     position: int  # offset of the next transaction to score
     active: Snapshot | None = None  # in force for the batch in progress
     labelled: Labelled | None = None  # joined rows that no labelled batch has taken
-    changelog: Changelog = ()
+    cached: Mapping[str, NDArray[Any]] | None = None  # of the join, if a local copy was left
+    changelog: Changelog = ()  # what came after the copy
 
 
 @dataclass(slots=True)
@@ -113,6 +116,8 @@ class Partition:
         """Go on from a checkpoint and what the topics hold."""
         state = restored.state
         if "join" in state:
+            if restored.cached is not None:
+                self.join.load(restored.cached)
             for keys, values in restored.changelog:
                 self.join.replay(keys, values, restored.position)
             self.join.resume(state["join"])

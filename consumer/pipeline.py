@@ -7,7 +7,7 @@ takes the outputs. Whatever the driver's chunks, the same order of records gives
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from consumer import failpoints, notices
@@ -132,6 +132,10 @@ class Pipeline:
             self.healing.retire()
         self._fresh = [number for number in self._fresh if number in self._partitions]
         self._of_partitions("partitions-revoked", partitions, now_ms)
+
+    def joins(self, partitions: Iterable[int]) -> dict[int, Join]:
+        """The joins of those of them that are ours."""
+        return {n: self._partitions[n].join for n in partitions if n in self._partitions}
 
     def rows_to_batch_end(self, partition: int, event_time: Int64) -> int | None:
         """How many of the coming records end the partition's monitor batch; None: not all do."""

@@ -83,7 +83,8 @@ def version_record(version: int, model_version: str) -> bytes:
 class Registry:
     """Numbers and keeps snapshots of one base model."""
 
-    def __init__(self, model_version: str, base_sha256: str) -> None:
+    def __init__(self, model_version: str, base_sha256: str, max_bytes: int | None = None) -> None:
+        self._max_bytes = max_bytes
         self._model_version = model_version
         self._base_sha256 = base_sha256
         self._next_version = 1
@@ -100,8 +101,16 @@ class Registry:
         batch: int | None = None,
         figures: Mapping[str, Any] | None = None,
     ) -> Snapshot:
-        """Number a state and keep it where it may be rolled back to."""
+        """Number a state and keep it where it may be rolled back to.
+
+        Raises: RegistryError where it is larger than the topic takes.
+        """
         value = states.to_bytes(adapter)
+        if self._max_bytes is not None and len(value) > self._max_bytes:
+            raise RegistryError(
+                f"a snapshot of this model's adapter is {len(value):,} bytes, the registry topic "
+                f"takes {self._max_bytes:,}: raise the topic's max.message.bytes"
+            )
         version = self._next_version
         self._next_version += 1
         snapshot = Snapshot(

@@ -32,10 +32,13 @@ NEWEST = 16
 class RegistryTopic:
     """The registry topic, read to its end at start and followed afterwards."""
 
-    def __init__(self, settings: Settings, model: Model) -> None:
+    def __init__(
+        self, settings: Settings, model: Model, max_snapshot_bytes: int | None = None
+    ) -> None:
+        """`max_snapshot_bytes`: what the topic takes; None for who only reads."""
         manifest = model.manifest
         self._base_sha256 = manifest.base_sha256
-        self.registry = Registry(manifest.model_version, manifest.base_sha256)
+        self.registry = Registry(manifest.model_version, manifest.base_sha256, max_snapshot_bytes)
         self.snapshots: dict[int, Snapshot] = {}
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()

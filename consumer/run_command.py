@@ -8,8 +8,9 @@ from pathlib import Path
 import structlog
 
 from consumer import live_view, model_directory
-from consumer.loop import Loop, signals
+from consumer.loop import Loop
 from consumer.settings import Settings
+from consumer.shutdown import signals
 from consumer.status import Status
 
 log = structlog.get_logger()

@@ -137,3 +137,10 @@ def test_an_activation_names_from_where_on():
     assert found.key == "active/transactions/2/499"
     conforms("activation", orjson.loads(found.value))
     assert orjson.loads(found.value)["version"] == 7
+
+
+def test_a_snapshot_larger_than_the_topic_takes_is_refused_with_what_to_do():
+    of = Registry("3f2a91c04d5e", BASE, max_bytes=100)
+
+    with pytest.raises(RegistryError, match=r"\d+ bytes.*takes 100: raise.*max\.message\.bytes"):
+        healed(of, 0.5)

@@ -158,6 +158,14 @@ class Reader:
         self._reader.close()
         self._ends.close()
 
+    def end(self, topic: str, partition: int) -> int:
+        """The true end offset."""
+        return _watermarks(self._ends, self._kafka, TopicPartition(topic, partition))[1]
+
+    def cluster_id(self) -> str:
+        """Which cluster this is; empty where it does not say."""
+        return client.connect(self._ends, self._kafka).cluster_id or ""
+
     def chunks(self, topic: str, partition: int, start: int = 0) -> Iterator[list[Message]]:
         """All committed records from offset `start` on, many at a time.
 

@@ -14,9 +14,16 @@ from confluent_kafka.cimpl import NewTopic
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
+from consumer.kafka.sink import MAX_MESSAGE_BYTES
 from consumer.settings import Kafka, Settings
 
 log = structlog.get_logger()
+
+
+# Kafka's default for a record batch, and what a manifest, the other snapshot of a heal's pair and
+# the framing of a batch may take of it.
+KAFKA_MAX_BYTES = 1_048_588
+SNAPSHOT_ROOM = 16_384
 
 
 class Policy(NamedTuple):
@@ -39,10 +46,16 @@ OURS = {
 }
 
 
-def ensure(settings: Settings) -> int:
+class Found(NamedTuple):
+    """What a process must know of its topics."""
+
+    partitions: int  # of the transactions topic, and of those of ours that follow it
+    max_snapshot_bytes: int  # that the registry topic takes
+
+
+def ensure(settings: Settings) -> Found:
     """Check the inputs, create what is missing of ours, check what is there.
 
-    Returns the number of partitions of the transactions topic.
     Raises: KafkaUnavailableError, naming the topic and what is wrong with it.
     """
     kafka = settings.kafka
@@ -70,12 +83,16 @@ def ensure(settings: Settings) -> int:
             for name, policy in OURS.items()
         ],
     )
-    _check(admin, settings, partitions)
-    return partitions
+    configs = _configs(admin, settings)
+    _check(admin, settings, partitions, configs)
+    most = configs.get(settings.topic("registry"), {}).get("max.message.bytes", KAFKA_MAX_BYTES)
+    return Found(partitions, min(int(most), MAX_MESSAGE_BYTES) - SNAPSHOT_ROOM)
 
 
 def _config(settings: Settings, name: str) -> dict[str, str]:
     config = {"cleanup.policy": OURS[name].cleanup}
+    if name == "registry":
+        config["max.message.bytes"] = str(MAX_MESSAGE_BYTES)
     if name == "pending":
         # A row is known for an eighth longer than the horizon; a day covers clocks that differ.
         config["retention.ms"] = str(round((settings.join.horizon_days * 9 / 8 + 1) * 86_400_000))
@@ -116,8 +133,9 @@ def create(admin: AdminClient, kafka: Kafka, wanted: list[NewTopic]) -> None:
                 time.sleep(0.1)
 
 
-def _check(admin: AdminClient, settings: Settings, partitions: int) -> None:
-    cleanups = _cleanup_policies(admin, settings)
+def _check(
+    admin: AdminClient, settings: Settings, partitions: int, configs: dict[str, dict[str, str]]
+) -> None:
     for name, policy in OURS.items():
         topic = settings.topic(name)
         found = client.partitions_of(admin, settings.kafka, topic)
@@ -126,15 +144,15 @@ def _check(admin: AdminClient, settings: Settings, partitions: int) -> None:
                 f"topic {topic!r} has {found} partitions, transactions have {partitions}: "
                 "add partitions to it"
             )
-        cleanup = cleanups.get(topic, policy.cleanup)
+        cleanup = configs.get(topic, {}).get("cleanup.policy", policy.cleanup)
         if {word.strip() for word in cleanup.split(",")} != set(policy.cleanup.split(",")):
             raise KafkaUnavailableError(
                 f"topic {topic!r} has cleanup.policy={cleanup}, it must be {policy.cleanup}"
             )
 
 
-def _cleanup_policies(admin: AdminClient, settings: Settings) -> dict[str, str]:
-    """cleanup.policy by topic, of those whose policy the broker tells."""
+def _configs(admin: AdminClient, settings: Settings) -> dict[str, dict[str, str]]:
+    """Of our topics by name, of those that the broker tells."""
     kafka = settings.kafka
     if not client.knows_topics(client.connect(admin, kafka)):
         return {}
@@ -143,7 +161,7 @@ def _cleanup_policies(admin: AdminClient, settings: Settings) -> dict[str, str]:
     told = {}
     for resource, future in admin.describe_configs(resources, request_timeout=timeout_s).items():
         try:
-            told[resource.name] = str(future.result()["cleanup.policy"].value)
+            told[resource.name] = {n: str(entry.value) for n, entry in future.result().items()}
         except KafkaException as error:
             # A user without DescribeConfigs is not told; the topic may be right all the same.
             log.warning("topic policy not checked", topic=resource.name, reason=error.args[0].str())

@@ -31,7 +31,7 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
 
     alone = Loop(left_alone, model, until_end=True).run()
     found = killing.run_and_kill(
-        killed, tmp_path / "model", tmp_path, points=killing.FAILPOINTS, moments=3, seed=4
+        killed, tmp_path / "model", tmp_path, points=killing.FAILPOINTS, moments=2, stops=3, seed=4
     )
 
     assert sorted(found.proven) == sorted(point.split(":")[0] for point in killing.FAILPOINTS)
