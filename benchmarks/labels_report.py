@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.markdown import table
 from benchmarks.processes import Sample, Watched
 from consumer.join_record import row_type
 from consumer.running import Measured, Running
@@ -97,7 +98,7 @@ def lines(whole: Ran, sampled: Ran, features: int) -> Iterator[str]:
         apart = [float(line[-1]) for line in found if line[-1] != "–"]
         yield f"**{name}**"
         yield ""
-        yield from _table(["figure", "all rows", "sampled", "±", "apart by"], found)
+        yield from table(["figure", "all rows", "sampled", "±", "apart by"], found)
         yield (
             f"{why}. {sum(each <= 2 for each in apart)} of {len(apart)} figures lie within 2 "
             f"standard errors, the farthest is {max(apart, default=0):.1f} apart."
@@ -122,7 +123,7 @@ def _ledger(whole: Ran, sampled: Ran) -> Iterator[str]:
         ("transactions a second", lambda ran: f"{ran.state['scored'] / ran.watched.seconds:,.0f}"),
         ("most memory, MB", lambda ran: f"{ran.watched.peak_mb:.0f}"),
     ]
-    yield from _table(
+    yield from table(
         ["", "all rows", "sampled"], [[name, of(whole), of(sampled)] for name, of in rows]
     )
 
@@ -133,7 +134,7 @@ def _memory(whole: Ran, sampled: Ran, features: int) -> Iterator[str]:
     yield "Resident memory while it runs, in MB:"
     yield ""
     at = np.linspace(0, whole.state["scored"], SHOWN + 1)[1:]
-    yield from _table(
+    yield from table(
         ["transactions committed", "all rows", "sampled"],
         [
             [f"{rows:,.0f}", *(f"{_resident(ran.watched.samples, rows):.0f}" for ran in both)]
@@ -192,11 +193,3 @@ def _number(value: float | None) -> str:
     if value is None:
         return "–"
     return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.5f}"
-
-
-def _table(head: Line, rows: Sequence[Line]) -> Iterator[str]:
-    yield "| " + " | ".join(head) + " |"
-    yield "|---" + "|---:" * (len(head) - 1) + "|"
-    for row in rows:
-        yield "| " + " | ".join(row) + " |"
-    yield ""
