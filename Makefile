@@ -10,7 +10,7 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test paper lint format lock clean python broker-tools
+.PHONY: help setup demo test paper labels delivery lint format lock clean python broker-tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ test: python broker-tools setup lint  ## every check and test, against a real Ka
 
 paper: python broker-tools setup  ## the published experiment through Kafka, digit for digit
 	@$(BIN)/python -m benchmarks.paper
+
+labels: python broker-tools setup  ## labels a week late: HANDBOOK=/path/to/its/transactions.parquet
+	@$(BIN)/python -m benchmarks.labels $(HANDBOOK)
+
+delivery: python broker-tools setup  ## what exactly-once costs, and restarts
+	@$(BIN)/python -m benchmarks.delivery
 
 lint: setup  ## formatting, lint, types
 	@$(BIN)/ruff format --check .

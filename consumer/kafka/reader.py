@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -28,6 +28,10 @@ _RETRY_S = 0.1
 # Until a transaction of a process that died is ended: its own time-out (60 s), and the broker looks
 # every 10 s (transaction.abort.timed.out.transaction.cleanup.interval.ms).
 PATIENCE_S = 90.0
+# The end of a topic is told by a fetch that finds nothing, which the broker holds back for half a
+# second by default; and where 64 MB are read ahead of us, the next fetch waits for a whole one.
+# Who reads to the end and goes does not want to wait; who stays would ask a hundred times a second.
+_IN_A_HURRY = {"fetch.wait.max.ms": 10, "fetch.queue.backoff.ms": 10}
 
 
 def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
@@ -38,7 +42,7 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
     Raises: KafkaUnavailableError where the topic does not exist (at once), or the broker falls
     silent for `kafka.connect_timeout_s` (while reading).
     """
-    reader = _reader(kafka)
+    reader = _reader(kafka, _IN_A_HURRY)
     try:
         ends = _ends(reader, kafka, topic)
     except BaseException:
@@ -53,12 +57,7 @@ def _uncommitted(kafka: Kafka) -> Consumer:
     return client.build(Consumer, client.properties(kafka, own))
 
 
-def _reader(kafka: Kafka, wait_ms: int = 10) -> Consumer:
-    """`wait_ms`: how long the broker holds back the answer that there is nothing more.
-
-    Its default of 500 ms would be waited for at the end of every read, which a restart does three
-    times a partition; only who reads on for ever saves requests by it.
-    """
+def _reader(kafka: Kafka, more: Mapping[str, int] | None = None) -> Consumer:
     # A group of one, never joined or committed to: assign() asks for a name all the same.
     return client.build(
         Consumer,
@@ -73,7 +72,7 @@ def _reader(kafka: Kafka, wait_ms: int = 10) -> Consumer:
                 "enable.partition.eof": True,
                 "isolation.level": "read_committed",
                 "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": wait_ms,
+                **(more or {}),
             },
         ),
     )
@@ -154,7 +153,7 @@ class Reader:
 
     def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
-        self._reader = _reader(kafka)
+        self._reader = _reader(kafka, _IN_A_HURRY)
         self._ends = _uncommitted(kafka)
 
     def __enter__(self) -> Reader:
@@ -232,7 +231,7 @@ class Follower:
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._reader = _reader(kafka, wait_ms=500)
+        self._reader = _reader(kafka)
         self._ends = _uncommitted(kafka)
         self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         self._at = 0  # offset up to which everything was handed over

@@ -172,6 +172,8 @@ class Source:
 
         Raises: KafkaUnavailableError where the group does not take it.
         """
+        if not offsets:
+            return  # before the first assignment and after the last; librdkafka calls it an error
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
