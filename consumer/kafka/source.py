@@ -172,6 +172,8 @@ class Source:
 
         Raises: KafkaUnavailableError where the group does not take it.
         """
+        if not offsets:
+            return  # librdkafka takes an empty list for an error
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
