@@ -162,8 +162,8 @@ class Loop:
     def _run(self) -> None:
         while True:
             try:
-                self._consume()
-                self._pipeline.stop(self._why_stop or "done", _now_ms(), CLOSE_S)
+                why = self._consume()
+                self._pipeline.stop(why, _now_ms(), CLOSE_S)
                 self._commit()
             except AbortedError as error:
                 self._recover(error)
@@ -251,7 +251,8 @@ class Loop:
 
     # --- One turn ---
 
-    def _consume(self) -> None:
+    def _consume(self) -> str:
+        """Until there is a reason to stop. The end is none for ever: an abort may lie before it."""
         commit_s = self._settings.commit.interval_ms / 1000
         while self._why_stop is None:
             if self._apply_thresholds:
@@ -272,7 +273,8 @@ class Loop:
                 self._intake.refuse_flood()
             if self._source.finished and not self._waiting_rows():
                 self._pipeline.settle(self._wait)
-                self.stop("both topics are read to where they ended at the start")
+                return "both topics are read to where they ended at the start"
+        return self._why_stop
 
     def _follow(self) -> None:
         """Where another replica heals, begin batches with what it has deployed last."""
@@ -382,6 +384,14 @@ class Loop:
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
+        at_once = self._settings.delivery == "at_least_once"
+        # Without a transaction a crash may come between any two of these. The join may not remember
+        # rows that were not published, nor the checkpoint what the join does not.
+        if at_once:
+            self._sink.flush()
+        self._publisher.pending()
+        if at_once:
+            self._sink.flush()
         self._sink.begin()
         by_partition: dict[int, dict[str, int]] = {number: {} for number in self._sequencer.lanes}
         for (topic, number), at in positions.items():
@@ -391,11 +401,11 @@ class Loop:
         # All of them, moved or not: the group subscribes to the transactions alone, and the broker
         # forgets offsets of other topics a week (offsets.retention.minutes) after their commit.
         offsets = self._source.offsets(positions)
-        if self._settings.delivery == "exactly_once":
-            self._sink.commit(offsets, self._source.group())
-        else:
+        if at_once:
             self._sink.flush()
             self._source.commit(offsets)
+        else:
+            self._sink.commit(offsets, self._source.group())
         self._pipeline.committed()
         if positions != self._committed:
             self._aborts = 0

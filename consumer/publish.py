@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from consumer import encode
+from consumer.early_labels import Change
 from consumer.events import Event
 from consumer.kafka import dead_letters
 from consumer.kafka.dead_letters import DeadLetter
@@ -40,9 +41,10 @@ class Publisher:
         self._features = features
         self._model_version = model_version
         self._transactions = settings.input.transactions.topic
+        self._pending: list[tuple[int, Sequence[Change]]] = []
 
     def publish(self, out: Outputs) -> None:
-        """Everything in `out`."""
+        """Everything in `out`; the join's changelog waits for `pending`."""
         self._registry(out)
         for scores in out.scores:
             partition = scores.transactions.partition
@@ -56,12 +58,17 @@ class Publisher:
                 rows, self._transactions, self._features, correction=True
             ):
                 self._produce("labelled", key, value, rows.partition)
-        for partition, changes in out.pending:
-            for key, change in changes:
-                self._produce("pending", key, change, partition)
+        self._pending += out.pending
         for command in out.commands:
             self._produce("commands", command.command_id, command.value)
         self._events(out.events)
+
+    def pending(self) -> None:
+        """What the join has kept and let go since the last call."""
+        for partition, changes in self._pending:
+            for key, change in changes:
+                self._produce("pending", key, change, partition)
+        self._pending.clear()
 
     def dead_letter(self, letter: DeadLetter) -> None:
         """A record that cannot be read, to the partition number it came from."""
