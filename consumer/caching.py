@@ -49,9 +49,12 @@ class JoinCaches:
         """The copy of a partition's join, and the offset of the changelog to go on from."""
         if self._folder is None:
             return None, 0
-        found = join_cache.load(self._path(self._folder, number), self._meta(reader, number))
+        path = self._path(self._folder, number)
+        found = join_cache.load(path, self._meta(reader, number))
         if isinstance(found, str):
-            log.info("the join is restored from its changelog", partition=number, reason=found)
+            # None is there at the first start; one that is there and of no use is a disk's fault.
+            say = log.warning if path.exists() else log.info
+            say("the join is restored from its changelog", partition=number, reason=found)
             return None, 0
         offset = int(found.pop(_OFFSET)[0])
         if offset > reader.end(self._topic, number):

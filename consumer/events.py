@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from consumer import __version__
@@ -131,11 +131,21 @@ class Events:
         }
 
 
+# The first and last millisecond that ISO 8601 has four digits for the year of. A record's own time
+# is whatever its producer wrote, up to the year 292278994.
+FIRST_MS, LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+
+
 def iso8601(time_ms: int) -> str:
-    """UTC, to the millisecond.
+    """UTC, to the millisecond; the nearest that can be written.
 
     >>> iso8601(1767225600000)
     '2026-01-01T00:00:00.000Z'
+    >>> iso8601(2**62), iso8601(-(2**62))
+    ('9999-12-31T23:59:59.999Z', '0001-01-01T00:00:00.000Z')
     """
-    text = datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    time_ms = min(max(time_ms, FIRST_MS), LAST_MS)
+    # Whole milliseconds: as a float of seconds the last one is rounded into the year 10000.
+    time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)
+    text = time.isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
