@@ -81,7 +81,7 @@ def _stream(
 
 
 @how_often(
-    max_examples=3,
+    max_examples=2,
     derandomize=True,
     database=None,
     deadline=None,
