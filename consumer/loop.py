@@ -65,8 +65,6 @@ class Loop:
         self._until_end = until_end
         self._on_status = on_status
         self._why_stop: str | None = None
-        self._apply_thresholds = settings.decision.threshold_config is not None
-        self._threshold_why = "start"
         given = settings.input
         self._transactions = given.transactions.topic
         self._labels = given.labels.topic
@@ -148,6 +146,8 @@ class Loop:
         self._backlog.clear()
         self._committed = {}
         self._rows = 0
+        self._apply_thresholds = settings.decision.threshold_config is not None
+        self._threshold_why = "start"
         self._pipeline.start(deployed, _now_ms(), why)
 
     def _abort(self) -> None:
