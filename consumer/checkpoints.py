@@ -91,12 +91,14 @@ class Checkpoints:
         if self._settings.delivery == "at_least_once":
             # Offsets are committed after the checkpoint: a crash in between leaves them behind.
             return found, {**committed, **found.positions}
-        if committed.get(topic, found.positions[topic]) < found.positions[topic]:
+        # A partition of which nothing was read yet has no position.
+        position = found.positions.get(topic, 0)
+        if committed.get(topic, position) < position:
             log.warning(
                 "the group's offsets were set back by hand: monitors and counts begin anew",
                 partition=number,
                 committed=committed[topic],
-                checkpoint=found.positions[topic],
+                checkpoint=position,
             )
             return None, dict(committed)
         # The broker forgets offsets of labels after a week of silence; we do not.
@@ -119,7 +121,7 @@ class Checkpoints:
                 active = restore.snapshots(self._settings, self._model).get(version)
         return Restored(
             state,
-            found.positions[self._settings.input.transactions.topic],
+            found.positions.get(self._settings.input.transactions.topic, 0),
             active,
             restore.labelled(
                 reader,
