@@ -10,7 +10,7 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test paper labels delivery lint format lock clean python broker-tools
+.PHONY: help setup demo test chaos paper labels delivery lint format lock clean python broker-tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ demo: setup  ## the whole story in one terminal, on an embedded broker
 
 test: python broker-tools setup lint  ## every check and test, against a real Kafka broker
 	@$(BIN)/python -m pytest
+
+chaos: python broker-tools setup  ## kills, lost disks and broker outages over 200,000 rows; minutes
+	@$(BIN)/python -m pytest -m chaos -s
 
 paper: python broker-tools setup  ## the published experiment through Kafka, digit for digit
 	@$(BIN)/python -m benchmarks.paper

@@ -8,8 +8,12 @@ Source: KIP-98 (transactions), KIP-447 (offsets under the group's metadata).
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -115,9 +119,13 @@ class Sink:
         """
         self.begin()
         if offsets:
-            self._call(
-                self._producer.send_offsets_to_transaction, offsets, group, TRANSACTION_TIMEOUT_S
-            )
+            with _no_longer_than(TRANSACTION_TIMEOUT_S):
+                self._call(
+                    self._producer.send_offsets_to_transaction,
+                    offsets,
+                    group,
+                    TRANSACTION_TIMEOUT_S,
+                )
         failpoints.reach("offsets")
         failpoints.reach("committing", within_s=0.002)
         self._call(self._producer.commit_transaction, TRANSACTION_TIMEOUT_S)
@@ -193,3 +201,31 @@ class Sink:
             except KafkaException as error:
                 return error.args[0]  # type: ignore[no-any-return]
         return found
+
+
+@contextmanager
+def _no_longer_than(seconds: float) -> Iterator[None]:
+    """End the process where a call never comes back, as librdkafka's may that sends the offsets.
+
+    It ignores its time-out and waits for ever where the group's coordinator went away during it.
+    By then the broker has aborted the transaction: nothing is lost, and a new start goes on.
+
+    Source: https://github.com/confluentinc/librdkafka/issues/5456 and 5511
+    """
+
+    def end() -> None:
+        print(
+            f"error: no answer to the consumed offsets for {seconds:g} s (a broker restart?). "
+            "Nothing uncommitted is visible; the next start goes on from the committed offsets",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,14 @@ def rows(count: int, seed: int, shift: float = 0.0) -> Rows:
     return Rows(FEATURES, x, label)
 
 
-def drifting(count: int, seed: int) -> Rows:
-    """Clean, drifted, clean again, a third each."""
-    third = count // 3
-    parts = [
-        rows(third, seed),
-        rows(third, seed + 1, shift=2.2),
-        rows(count - 2 * third, seed + 2),
-    ]
+def drifting(count: int, seed: int, times: int = 1) -> Rows:
+    """Clean, drifted, clean again, a third each; `times` over."""
+    third = count // times // 3
+    parts = []
+    for time_ in range(times):
+        draw = seed + 3 * time_
+        parts += [rows(third, draw), rows(third, draw + 1, shift=2.2), rows(third, draw + 2)]
+    parts.append(rows(count - 3 * third * times, seed + 3 * times))
     return Rows(
         FEATURES,
         np.concatenate([part.x for part in parts]),
@@ -81,11 +81,12 @@ def settings(bootstrap: str, names: Names, **flags: Any) -> Settings:
 
 
 def transaction(number: int, table: Rows) -> dict[str, Any]:
-    """Transaction `number`, 100 ms after the one before."""
+    """Transaction `number`, 100 ms after the one before; the table's rows over and over."""
+    row = number % len(table.x)
     return {
         "transaction_id": f"t-{number:06d}",
         "event_time": START_MS + number * STEP_MS,
-        "features": dict(zip(table.features, table.x[number].tolist(), strict=True)),
+        "features": dict(zip(table.features, table.x[row].tolist(), strict=True)),
     }
 
 
@@ -93,7 +94,7 @@ def label(number: int, table: Rows, delay_ms: int = 0) -> dict[str, Any]:
     """Its label."""
     return {
         "transaction_id": f"t-{number:06d}",
-        "is_fraud": int(table.label[number]),
+        "is_fraud": int(table.label[number % len(table.label)]),
         "labelled_at": START_MS + number * STEP_MS + delay_ms,
         "source": "chargeback",
     }
@@ -124,11 +125,21 @@ def send(
     assert out.flush(30) == 0
 
 
-def send_raw(settings: Settings, topic: str, values: Iterable[bytes | None]) -> None:
-    """Publish bytes as they are, each under a key of its own, to partition 0."""
+def blocks(count: int, partitions: int, rows: int = 250) -> Iterator[tuple[int, range]]:
+    """Partition and numbers of `count` transactions that come block by block, one after another."""
+    for block, first in enumerate(range(0, count, rows)):
+        yield block % partitions, range(first, min(first + rows, count))
+
+
+def send_raw(
+    settings: Settings, topic: str, values: Iterable[bytes | None], partition: int = 0
+) -> None:
+    """Publish bytes as they are, each under a key of its own."""
     out = producer(settings.kafka, {"message.max.bytes": 4_000_000})
     for number, value in enumerate(values):
-        out.produce(topic, value, key=f"raw-{number}", partition=0, headers=[("trace", b"abc")])
+        out.produce(
+            topic, value, key=f"raw-{number}", partition=partition, headers=[("trace", b"abc")]
+        )
     assert out.flush(30) == 0
 
 

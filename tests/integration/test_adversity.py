@@ -117,7 +117,8 @@ def test_a_cache_on_a_full_disk_is_one_warning(
     settings: Settings, folder: Path, model: Model, tmp_path: Path
 ) -> None:
     first_half(settings)
-    command = killing.command(settings, folder / "model", "--set", f"join.cache_dir={tmp_path}")
+    cache = f"join.cache_dir={tmp_path}"
+    command = killing.command(settings, folder / "model", "--until-end", "--set", cache)
     ended = subprocess.run(
         ["bash", "-c", 'ulimit -f 8; exec "$@"', "bash", *command],  # 8 KiB a file
         capture_output=True,

@@ -21,7 +21,7 @@ from consumer.model_directory import Model
 from consumer.settings import Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
-from tests.integration import consuming, killing
+from tests.integration import consuming, killing, outcomes
 from tests.integration.test_flood import committed
 from tests.integration.test_process import wait_for
 
@@ -88,7 +88,8 @@ def test_at_least_once_a_crash_repeats_what_was_not_committed_and_loses_nothing(
     consuming.send(settings, TABLE, range(1_000), delay_ms=1_000)
     consuming.consume(settings, model)
     consuming.send(settings, TABLE, range(1_000, ROWS), delay_ms=1_000)
-    run = killing.command(settings, folder / "model", "--set", "delivery=at_least_once")
+    run = killing.command(settings, folder / "model", "--until-end")
+    run += ["--set", "delivery=at_least_once"]
     run += ["--set", "commit.interval_ms=1", "--set", "input.order=arrival"]
     for nth in (3, 4):
         environment = {**os.environ, "REFLEXIVE_FAILPOINT": f"produced:{nth}"}
@@ -108,7 +109,7 @@ def test_at_least_once_a_crash_repeats_what_was_not_committed_and_loses_nothing(
     assert max(scores.values()) <= 3  # two crashes
     rows = Counter(row["transaction_id"] for row in consuming.messages(settings, "labelled"))
     assert set(rows) == {f"t-{number:06d}" for number in range(ROWS)}
-    counts = killing.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
+    counts = outcomes.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
     # A label that was joined just before a crash is met again as its own duplicate.
     assert counts["matched"] + counts.get("duplicate", 0) == ROWS
     assert counts["matched"] >= 1_000
@@ -164,7 +165,7 @@ def test_after_an_aborted_transaction_it_goes_on_from_the_last_commit(
     for topic in ("scores", "labelled"):
         found = [message["offset"] for message in consuming.messages(settings, topic)]
         assert found == list(range(1_000))
-    counts = killing.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
+    counts = outcomes.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
     assert counts["matched"] == 1_000
 
 

@@ -116,7 +116,7 @@ def test_to_the_end_it_is_one_error_and_can_be_let_through(
     create_topics(names.transactions, names.labels)
     settings = consuming.settings(broker.bootstrap, names, batch__span_s=0)
     send(settings, names.transactions, values)
-    run = killing.command(settings, folder / "model")
+    run = killing.command(settings, folder / "model", "--until-end")
 
     ended = subprocess.run(run, capture_output=True, text=True, timeout=60)
 

@@ -13,7 +13,7 @@ from consumer.model_directory import Model
 from consumer.settings import Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
-from tests.integration import consuming, killing
+from tests.integration import consuming, outcomes
 from tests.schemas import conforms
 
 DAY_MS = 86_400_000
@@ -83,7 +83,7 @@ def test_each_kind_of_trouble_is_counted_and_the_label_that_stands_is_published(
 
     status = consuming.consume(settings, model)
 
-    counts = killing.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
+    counts = outcomes.checkpoint(settings, 0)["pipeline"]["join"]["counts"]
     assert counts == {
         "conflict": 57,
         "corrected": 60,

@@ -125,6 +125,23 @@ def test_a_restart_goes_on_where_it_stopped(
     assert len(snapshots) == len(set(snapshots))
 
 
+def test_a_partition_that_held_nothing_yet_is_begun_after_a_restart(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels, partitions=2)
+    settings = consuming.settings(broker.bootstrap, names)
+    model = consuming.model(tmp_path / "model")
+    table = consuming.rows(600, seed=16)
+    consuming.send(settings, table, range(300))
+    assert consuming.consume(settings, model).rows == 300
+    consuming.send(settings, table, range(300, 600), partition=1)
+    assert consuming.consume(settings, model).rows == 600
+    places = [
+        (score["partition"], score["offset"]) for score in consuming.messages(settings, "scores")
+    ]
+    assert sorted(places) == [(p, o) for p in (0, 1) for o in range(300)]
+
+
 def test_after_an_error_nothing_half_done_is_seen_and_nothing_is_lost(
     broker: Broker,
     names: Names,

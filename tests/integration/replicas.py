@@ -1,0 +1,199 @@
+"""Replicas of one application under load, and what moves partitions back and forth between them."""
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import orjson
+from confluent_kafka.admin import AdminClient
+
+from consumer.kafka.client import producer
+from consumer.rows import Rows
+from consumer.settings import Settings
+from tests.integration import consuming, killing, outcomes
+
+# Static membership: who is gone for good is missed after the session's time-out (10 s), and what a
+# replica gets has to be restored; the rest is for two busy cores.
+MOVED_WITHIN_S = 60.0
+UNREADABLE_EVERY = 997
+BEHIND_ROWS = 600  # labels
+
+
+class Feed(threading.Thread):
+    """Publishes at a pace until told to end, row by row over the partitions; labels come later.
+
+    The rows are those of the table, over and over, under new ids.
+    """
+
+    def __init__(self, settings: Settings, table: Rows, partitions: int, rows_s: float) -> None:
+        super().__init__(daemon=True)
+        self._settings = settings
+        self._table = table
+        self._partitions = partitions
+        self._rows_s = rows_s
+        self._end = threading.Event()
+        self._rows = 0
+        self._out = producer(settings.kafka)
+
+    def run(self) -> None:
+        """Publish until the end is told, then the labels that are left."""
+        began = time.monotonic()
+        while not self._end.is_set():
+            if (ahead_s := self._rows / self._rows_s - (time.monotonic() - began)) > 0.05:
+                self._out.poll(ahead_s)
+            self._publish(self._settings.input.transactions.topic, self._rows)
+            if self._rows >= BEHIND_ROWS:
+                self._publish(self._settings.input.labels.topic, self._rows - BEHIND_ROWS)
+            self._rows += 1
+        for row in range(max(0, self._rows - BEHIND_ROWS), self._rows):
+            self._publish(self._settings.input.labels.topic, row)
+        assert self._out.flush(30) == 0
+
+    def end(self) -> list[str]:
+        """Publish no more; the ids of all transactions that can be read."""
+        self._end.set()
+        self.join()
+        return [f"t-{number:06d}" for number in range(self._rows) if number % UNREADABLE_EVERY]
+
+    def _publish(self, topic: str, number: int) -> None:
+        of_transactions = topic == self._settings.input.transactions.topic
+        make = consuming.transaction if of_transactions else consuming.label
+        message = make(number, self._table)
+        value = orjson.dumps(message) if number % UNREADABLE_EVERY else b"not json"
+        key = message["transaction_id"]
+        self._out.produce(topic, value, key=key, partition=number % self._partitions)
+        self._out.poll(0)
+
+
+class Replica:
+    """One process of the group; killed where a test leaves it running."""
+
+    def __init__(self, settings: Settings, model: Path, folder: Path) -> None:
+        self._arguments = killing.command(settings, model, "--instance-id", settings.instance_id)
+        self._log = folder / f"replica-{settings.instance_id}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.name = settings.transactional_id
+
+    def __enter__(self) -> "Replica":
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def start(self) -> None:
+        """Begin, or begin again."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._arguments, stderr=log)
+
+    def stop(self) -> None:
+        """SIGTERM: it leaves in good order."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(timeout=20) == 0, self._log.read_text()[-4_000:]
+
+    def kill(self) -> None:
+        """SIGKILL, at work."""
+        assert self._process is not None
+        assert self._process.poll() is None, self._log.read_text()[-4_000:]
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Killed, and there again before the group misses it."""
+        self.kill()
+        self.start()
+
+    def said(self, action: str) -> list[dict[str, Any]]:
+        """Log lines of an action, over all its lives."""
+        lines = (line for line in self._log.read_bytes().splitlines() if line.startswith(b"{"))
+        found = (orjson.loads(line) for line in lines if line.endswith(b"}"))
+        return [line for line in found if line.get("action") == action]
+
+
+def owners(settings: Settings) -> dict[int, str]:
+    """Who has which partition, as the group's coordinator tells."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    (told,) = admin.describe_consumer_groups([settings.application_id]).values()
+    return {
+        place.partition: member.group_instance_id
+        for member in told.result(20).members
+        for place in member.assignment.topic_partitions
+    }
+
+
+def wait_for(found: Callable[[], bool], seconds: float = MOVED_WITHIN_S) -> None:
+    """Until something is so; fails where it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.2)
+
+
+def wait_for_owners(settings: Settings, partitions: int, *replicas: Replica) -> None:
+    """Until these replicas, and no others, have all partitions in equal parts."""
+
+    def shared() -> bool:
+        found = list(owners(settings).values())
+        share = partitions // len(replicas)
+        return sorted(found) == sorted([r.name for r in replicas] * share)
+
+    wait_for(shared)
+
+
+def wait_for_following(settings: Settings, healer: Replica, partitions: list[int]) -> None:
+    """Until a partition of another replica is scored with what `healer` heals from now on."""
+    before = {_version(line) for line in healer.said("heal-deployed")}
+
+    def followed() -> bool:
+        new = {_version(line) for line in healer.said("heal-deployed")} - before
+        return any(
+            partition in partitions and version in new
+            for partition, version in activations(settings)
+        )
+
+    wait_for(followed)
+
+
+def activations(settings: Settings) -> list[tuple[int, int]]:
+    """Partition and version, wherever a batch began with another one than the batch before."""
+    found = []
+    for record in consuming.records(settings, "registry"):
+        kind, *place = (record.key or b"").decode().split("/")
+        if kind == "active":
+            found.append((int(place[-2]), int(orjson.loads(record.value or b"")["version"])))
+    return found
+
+
+def assert_nothing_lost(settings: Settings, readable: list[str], partitions: int) -> None:
+    """One score or dead letter for each record, every label joined, every version one heal's."""
+    topics = settings.input.transactions.topic, settings.input.labels.topic
+    assert outcomes.of_transactions(settings) == outcomes.inputs(settings, topics[0])
+    unreadable = len(outcomes.letters(settings, topics[0]))
+    assert sum(outcomes.letters(settings, topics[1]).values()) == unreadable
+    joined = [row["transaction_id"] for row in consuming.messages(settings, "labelled")]
+    assert sorted(joined) == readable
+    counts = [outcomes.checkpoint(settings, n)["pipeline"] for n in range(partitions)]
+    assert sum(state["join"]["counts"]["matched"] for state in counts) == len(readable)
+    for name in ("scored", "labels", "joined"):
+        assert sum(state[name] for state in counts) == len(readable)
+    snapshots = [
+        record.key
+        for record in consuming.records(settings, "registry")
+        if (record.key or b"").startswith(b"snapshot/")
+    ]
+    assert len(set(snapshots)) == len(snapshots)
+
+
+def _version(line: dict[str, Any]) -> int:
+    # "heal of labelled batch 7 of transactions[0] deployed as v9"
+    return int(line["event"].rpartition(" v")[2])
