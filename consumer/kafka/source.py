@@ -70,6 +70,7 @@ class Source:
         self._ends: dict[tuple[str, int], int] | None = None
         self._done: set[tuple[str, int]] = set()
         self._assigned: set[int] = set()
+        self._closing = False
         self._consumer = client.build(
             Consumer,
             client.properties(
@@ -188,6 +189,7 @@ class Source:
 
     def close(self) -> None:
         """Leave the group."""
+        self._closing = True
         self._consumer.close()
 
     def _take(self, polled: Polled, message: Message) -> None:
@@ -237,7 +239,8 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         numbers = sorted(place.partition for place in given)
-        if numbers:
+        # While we leave, the group may still answer that we came; no broker answers us any more.
+        if numbers and not self._closing:
             self._begin(numbers)
 
     def _begin(self, numbers: list[int]) -> None:
@@ -272,7 +275,7 @@ class Source:
         }
 
     def _on_revoke(self, given: list[TopicPartition], *, lost: bool) -> None:
-        numbers = sorted(place.partition for place in given)
+        numbers = sorted(place.partition for place in given if place.partition in self._assigned)
         if not numbers:
             return
         try:

@@ -63,7 +63,7 @@ def stopped_at_any_moment(run: Run) -> None:
     time.sleep(run.draw.uniform(1.5, 6.0))
     run.process.terminate()
     code = run.process.wait(timeout=RUN_S)
-    assert code in (0, INTERRUPTED, -signal.SIGTERM), run.said.read_text()[-4_000:]
+    assert code in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGTERM), run.said.read_text()[-4_000:]
 
 
 def command(settings: Settings, model: Path, *more: str) -> list[str]:
