@@ -57,6 +57,11 @@ def at_any_moment(run: Run) -> None:
     run.process.kill()
 
 
+def shuffled(ways: Sequence[Way], seed: int) -> list[Way]:
+    """The same ways in a drawn order."""
+    return random.Random(seed).sample(ways, len(ways))
+
+
 def command(settings: Settings, model: Path, *more: str) -> list[str]:
     """`python -m consumer run` with a test's settings."""
     names, health = settings.input, settings.health
@@ -76,14 +81,13 @@ def command(settings: Settings, model: Path, *more: str) -> list[str]:
 def run_and_kill(
     settings: Settings, model: Path, folder: Path, ways: Sequence[Way], *, seed: int
 ) -> Killed:
-    """Start it once for each way to die, in a drawn order, then let it run to the end.
+    """Start it once for each way to die, then let it run to the end.
 
     Every second start finds an empty disk. A run that ends before its death must end well.
     """
     draw = random.Random(seed)
     folder.mkdir(exist_ok=True)
     log, cache = folder / "failpoints", folder / "cache"
-    ways = draw.sample(ways, len(ways))
     deaths = 0
     for number, way in enumerate([*ways, None]):
         if number % 2:

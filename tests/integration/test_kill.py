@@ -27,7 +27,7 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
         consuming.send(killed, table, numbers, partition=partition, delay_ms=DELAY_MS)
 
     alone = Loop(left_alone, model, until_end=True).run()
-    ways = [*killing.FAILPOINTS, *[killing.at_any_moment] * 3]
+    ways = killing.shuffled([*killing.FAILPOINTS, *[killing.at_any_moment] * 3], seed=4)
     found = killing.run_and_kill(killed, tmp_path / "model", tmp_path, ways, seed=4)
 
     assert sorted(found.proven) == sorted(point.split(":")[0] for point in killing.FAILPOINTS)
