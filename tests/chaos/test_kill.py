@@ -73,12 +73,10 @@ def test_killed_through_the_stream(
     alone = killing.run_and_kill(left_alone, tmp_path / "model", tmp_path / "alone", [], seed=0)
     alone_s = time.monotonic() - began
     scored = Progress(killed)
-    ways = [
-        *POINTS,
-        *[killing.at_any_moment] * 4,
-        *[scored.then_kill] * 4,
-        *(outage(own_broker, end, scored) for end in (own_broker.stop, own_broker.kill)),
-    ]
+    kills = [*POINTS, *[killing.at_any_moment] * 4, *[scored.then_kill] * 4]
+    ways = killing.shuffled(kills, seed=4)
+    for third, end in ((2, own_broker.kill), (1, own_broker.stop)):
+        ways.insert(third * len(kills) // 3, outage(own_broker, end, scored))
     found = killing.run_and_kill(killed, tmp_path / "model", tmp_path / "killed", ways, seed=4)
     print(f"{mode}: {found.deaths} deaths, {time.monotonic() - began:.0f} s, alone {alone_s:.0f} s")
 

@@ -66,6 +66,11 @@ def stopped_at_any_moment(run: Run) -> None:
     assert code in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGTERM), run.said.read_text()[-4_000:]
 
 
+def shuffled(ways: Sequence[Way], seed: int) -> list[Way]:
+    """The same ways in a drawn order."""
+    return random.Random(seed).sample(ways, len(ways))
+
+
 def command(settings: Settings, model: Path, *more: str) -> list[str]:
     """`python -m consumer run` with a test's settings."""
     names, health = settings.input, settings.health
@@ -85,14 +90,13 @@ def command(settings: Settings, model: Path, *more: str) -> list[str]:
 def run_and_kill(
     settings: Settings, model: Path, folder: Path, ways: Sequence[Way], *, seed: int
 ) -> Killed:
-    """Start it once for each way to die, in a drawn order, then let it run to the end.
+    """Start it once for each way to die, then let it run to the end.
 
     Every second start finds an empty disk. A run that ends before its death must end well.
     """
     draw = random.Random(seed)
     folder.mkdir(exist_ok=True)
     log, cache = folder / "failpoints", folder / "cache"
-    ways = draw.sample(ways, len(ways))
     deaths = 0
     for number, way in enumerate([*ways, None]):
         if number % 2:

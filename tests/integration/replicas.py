@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import orjson
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer.kafka.client import producer
@@ -121,12 +122,16 @@ class Replica:
 
 
 def owners(settings: Settings) -> dict[int, str]:
-    """Who has which partition, as the group's coordinator tells."""
+    """Who has which partition, as the group's coordinator tells; nobody while there is none."""
     admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
     (told,) = admin.describe_consumer_groups([settings.application_id]).values()
+    try:
+        members = told.result(20).members
+    except KafkaException:
+        return {}
     return {
         place.partition: member.group_instance_id
-        for member in told.result(20).members
+        for member in members
         for place in member.assignment.topic_partitions
     }
 
