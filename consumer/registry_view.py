@@ -17,7 +17,7 @@ from consumer import restore, states
 from consumer.errors import RegistryError
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
-from consumer.registry import DEPLOYED
+from consumer.registry import DEPLOYED, MOMENTS, REQUESTS
 from consumer.settings import Settings
 
 
@@ -121,7 +121,7 @@ def view(topic: str, records: Iterable[Record]) -> View:
                 starts[source, partition][offset] = _version(key, record.value)
             elif key == DEPLOYED:
                 deployed = _version(key, record.value)
-            else:
+            elif key not in (MOMENTS, REQUESTS):  # those are for a restart alone
                 warnings.append(f"{where}: key {key[:80]!r} is none of ours; it is passed over")
         except RegistryError as error:
             warnings.append(f"{where}: {error}")

@@ -303,7 +303,7 @@ def test_of_two_replays_at_once_the_newer_fences_the_older(
         with pytest.raises(FencedError, match="another replay"):
             older.produce([record])
     of_the_consumer.commit([], None)  # it is no replay
-    of_the_consumer.close()
+    of_the_consumer.abort()
     assert len(list(read_all(settings.kafka, topic))) == 2
 
 
