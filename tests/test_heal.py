@@ -1,5 +1,7 @@
 """One heal: its loss by hand, what it may change, and what it refuses."""
 
+import subprocess
+import sys
 from math import log
 
 import numpy as np
@@ -7,7 +9,14 @@ import pytest
 import torch
 from torch import tensor
 
-from consumer.heal import CancelledError, DivergedError, Healer, heal_loss, positive_weight
+from consumer.heal import (
+    CancelledError,
+    DivergedError,
+    Healer,
+    adam_step,
+    heal_loss,
+    positive_weight,
+)
 from consumer.model_directory import base_sha256
 from tests.streams import DRIFT, V14, model, stream
 
@@ -131,6 +140,50 @@ def test_the_optimisers_moments_persist_over_heals():
 
     assert not same(first.adapter, second.adapter)
     assert same(heal(of, healer(of), moments=first.moments).adapter, second.adapter)
+
+
+def test_adam_is_torchs_to_the_last_bit():
+    draws = torch.Generator().manual_seed(5)
+    ours = {name: t.clone() for name, t in model().base_adapter.items()}
+    theirs = {name: torch.nn.Parameter(t.clone()) for name, t in ours.items()}
+    remembered = {"step": torch.tensor(0.0), "exp_avg": None, "exp_avg_sq": None}
+    moments = {
+        f"{name}.{what}": torch.zeros_like(t) if kept is None else kept.clone()
+        for name, t in ours.items()
+        for what, kept in remembered.items()
+    }
+    optimiser = torch.optim.Adam(theirs.values(), lr=0.003)
+
+    for _ in range(50):
+        for parameter in theirs.values():
+            parameter.grad = torch.randn(parameter.shape, generator=draws)
+        optimiser.step()
+        adam_step(ours, [parameter.grad for parameter in theirs.values()], moments, rate=0.003)
+
+    assert same(ours, theirs)
+    for name, parameter in theirs.items():
+        assert all(
+            torch.equal(moments[f"{name}.{what}"], kept)
+            for what, kept in optimiser.state[parameter].items()
+        )
+
+
+def test_a_heal_does_without_torchs_compiler():
+    # Its import is 2 s of CPU, and the first heal of a process has the lowest priority.
+    code = """if True:
+        import sys
+        from consumer.heal import Healer
+        from consumer.model import SelfHealingMLP
+        from consumer.rules import Rules
+        from tests.test_heal import LABEL, X
+
+        module = SelfHealingMLP(X.shape[1])
+        healer = Healer(module, Rules([], ["V3", "V14", "V8"]), steps=1, rate=0.003)
+        healer.heal(module.adapter_state(), X, LABEL, 0.30)
+        print("torch._dynamo" in sys.modules)
+    """
+    ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert ended.stdout == "False\n"
 
 
 def test_a_heal_that_diverges_is_refused_and_leaves_nothing_behind():
