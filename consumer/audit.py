@@ -19,6 +19,7 @@ import orjson
 from consumer import restore
 from consumer.columns import Float32
 from consumer.decode import TransactionDecoder
+from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
@@ -67,11 +68,11 @@ def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
     Raises: KafkaUnavailableError where a topic cannot be read.
     """
     found = Audit()
+    scores_left = read_all(settings.kafka, topics.written(settings, "scores"))
     snapshots = restore.snapshots(settings, model)
     scorer = Scorer(model)
     source = settings.input.transactions
     decode = TransactionDecoder(source, model.features, settings.input.max_message_bytes)
-    scores_left = read_all(settings.kafka, settings.topic("scores"))
     transactions_left = read_all(settings.kafka, source.topic)
     waiting: dict[Place, dict[str, Any]] = {}
     rows: dict[Place, Float32] = {}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consumer.errors import DataError
-from consumer.kafka import dead_letters
+from consumer.kafka import dead_letters, topics
 from consumer.kafka.dead_letters import REPLAYED_FROM, DeadLetter, Shortened
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -75,7 +75,7 @@ def letters(settings: Settings) -> tuple[list[Letter], int]:
     Raises: KafkaUnavailableError where the topic cannot be read.
     """
     found, foreign = [], 0
-    for record in read_all(settings.kafka, settings.topic("dead-letters")):
+    for record in read_all(settings.kafka, topics.written(settings, "dead-letters")):
         letter = dead_letters.received(record)
         if letter is None:
             foreign += 1

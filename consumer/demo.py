@@ -30,11 +30,15 @@ def run(out: Path, rate: int) -> None:
     """Train, stream `rate` transactions a second, heal, judge, report; all files under `out`."""
     console = Console()
     logs.configure(Log(level="error", format="auto"))
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReflexiveError(f"folder {out}: {error.strerror}. Name another: --out") from error
     train, test, drifted = (out / f"{name}.csv" for name in ("train", "test", "drifted"))
     console.rule("1  rows to train on, and a model")
     files = ("--train-out", train, "--test-out", test, "--drifted-out", drifted)
-    subprocess.run(_command("--no-publish", *files), check=True)
+    if subprocess.run(_command("--no-publish", *files), check=False).returncode:
+        raise ReflexiveError(f"the simulator could not write its rows to {out}")
     training_command.run(
         train,
         out / "model",
@@ -78,13 +82,16 @@ def _stream(settings: Settings, rate: int) -> None:
     loop = Loop(settings, model, on_status=follow)
     try:
         with signals(loop), view:
-            loop.run()
+            status = loop.run()
     finally:
         for process in simulator:
             process.terminate()
-    _, said = simulator[0].communicate()
-    if simulator[0].returncode > 0:
-        raise ReflexiveError(f"the simulator failed: {said.strip()}")
+    for process in simulator:
+        _, said = process.communicate()
+        if process.returncode > 0:
+            raise ReflexiveError(f"the simulator failed: {said.strip()}")
+    if status.labelled < ROWS:
+        raise KeyboardInterrupt  # told to stop: half a story is not judged
 
 
 def _judge(settings: Settings, console: Console, test: Path, drifted: Path) -> None:

@@ -16,8 +16,6 @@ from consumer.registry import Place, Snapshot
 from consumer.running import Running
 from consumer.watch import Watch
 
-DAY_MS = 24 * 60 * 60 * 1000
-
 # Keys and values of a changelog, many at a time.
 Changelog = Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]]
 

@@ -21,11 +21,11 @@ from consumer.join import Join
 from consumer.join_record import schema_of
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
-from consumer.partition import DAY_MS, DeadLetters, Partition, Restored
+from consumer.partition import DeadLetters, Partition, Restored
 from consumer.registry import Activation, Place, Registry, Snapshot
 from consumer.running import Running
 from consumer.score import Scorer
-from consumer.settings import Settings
+from consumer.settings import DAY_MS, Settings
 from consumer.status import Batch, Status
 from consumer.threshold import Command
 from consumer.watch import Watch

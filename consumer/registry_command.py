@@ -131,7 +131,7 @@ def export(
 
     Its manifest goes beside it. Refused where the bytes do not match the hash in the manifest.
     """
-    beside = out.with_name(out.name + ".json")
+    beside = out.parent / f"{out.name}.json"
     for file in (out, beside):
         if file.exists() and not force:
             raise RegistryError(f"{file} is there already; --force overwrites it")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from consumer import restore, states
 from consumer.errors import RegistryError
+from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.registry import DEPLOYED, MOMENTS, REQUESTS
@@ -94,7 +95,7 @@ def read(settings: Settings) -> View:
 
     Raises: KafkaUnavailableError where it cannot be read.
     """
-    topic = settings.topic("registry")
+    topic = topics.written(settings, "registry")
     return view(topic, read_all(settings.kafka, topic))
 
 

@@ -13,7 +13,7 @@ import orjson
 from consumer import export, metrics, plots
 from consumer.errors import DataError, ReflexiveError
 from consumer.export import Event, Table
-from consumer.kafka import client
+from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.prequential import Prequential, prequential
 from consumer.settings import Settings
@@ -95,15 +95,8 @@ def read(settings: Settings) -> Messages:
 
     Raises: ReflexiveError where this application has scored nothing.
     """
-    names = client.connect(client.admin(settings.kafka), settings.kafka).topics
-    if settings.topic("scores") not in names:
-        raise ReflexiveError(
-            f"nothing scored yet: topic {settings.topic('scores')!r} does not exist at "
-            f"{settings.kafka.bootstrap_servers}. Start `python -m consumer run`, or name another "
-            "application with --application-id."
-        )
     found = Messages(
-        scored=sum(1 for _ in read_all(settings.kafka, settings.topic("scores"))),
+        scored=sum(1 for _ in read_all(settings.kafka, topics.written(settings, "scores"))),
         labelled=prequential(_decoded(settings, "labelled")),
         events=export.unique(_decoded(settings, "events")),
         snapshots=_manifests(settings),

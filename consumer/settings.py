@@ -24,6 +24,8 @@ from pydantic_settings import (
 
 from consumer.errors import SettingsError
 
+DAY_MS = 24 * 60 * 60 * 1000
+
 DEFAULT_FILE = Path("reflexive.toml")
 ENV_PREFIX = "REFLEXIVE__"
 
@@ -355,7 +357,7 @@ def load(file: Path | None = None, flags: dict[str, Any] | None = None) -> Setti
         return Settings(file=_read(file), flags=tree)  # type: ignore[call-arg]
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {_shown(e)})" for e in error.errors()
+            f"{'.'.join(map(str, e['loc']))}: {_wrong(e)} (got {_shown(e)})" for e in error.errors()
         )
         raise SettingsError(
             f"setting {problems}. See `python -m consumer settings` for every setting."
@@ -379,6 +381,10 @@ _SECRETS = ("password", "passphrase", "secret", "token", "key.pem", "jaas", "oau
 
 def _is_secret(name: str) -> bool:
     return any(part in name.lower() for part in _SECRETS)
+
+
+def _wrong(error: Any) -> str:
+    return "no such setting" if error["type"] == "extra_forbidden" else str(error["msg"])
 
 
 def _shown(error: Any) -> str:

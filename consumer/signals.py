@@ -22,7 +22,8 @@ class Fidi:
     Source: the published experiment, "Self-Healing Neural Networks in PyTorch" (2026).
 
     >>> fidi = Fidi(["V14"], [0], mu=[0.0], sigma=[2.0], window=10, warmup=1)
-    >>> fidi.update(np.full((100, 1), -3.0, dtype=np.float32))
+    >>> fidi.take(np.full((100, 1), -3.0, dtype=np.float32))
+    >>> fidi.end()
     {'V14': 1.5}
     """
 
@@ -62,11 +63,6 @@ class Fidi:
             return dict.fromkeys(self._features, 0.0)
         z = np.abs(np.mean(self._means, axis=0) - self._mu) / self._sigma
         return dict(zip(self._features, z.tolist(), strict=True))
-
-    def update(self, x: Float32) -> dict[str, float]:
-        """One whole batch."""
-        self.take(x)
-        return self.end()
 
     def state(self) -> dict[str, Any]:
         """What a restart needs."""

@@ -6,7 +6,6 @@ from consumer.columns import Labels, Scores, Transactions
 from consumer.join import Join
 
 HORIZON_MS = 64_000
-DAY_MS = 24 * 60 * 60 * 1000
 SCHEMA = 77
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from consumer.join_record import EARLY, ROW, id_hashes, row_type
-from tests.joining import DAY_MS, HORIZON_MS, join, labels, matched, offsets, plain, scores
+from consumer.settings import DAY_MS
+from tests.joining import HORIZON_MS, join, labels, matched, offsets, plain, scores
 
 
 def read(value):

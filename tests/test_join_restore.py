@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.columns import Labels, Scores, Transactions
-from tests.joining import DAY_MS, join, matched, plain
+from consumer.settings import DAY_MS
+from tests.joining import join, matched, plain
 
 NAMES = [f"id-{number}" for number in range(24)]
 ROW = st.tuples(st.sampled_from(NAMES), st.sampled_from([-900, 0, 10, 300, 900, 9_000, 70_000]))

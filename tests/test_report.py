@@ -94,7 +94,7 @@ def test_manifests_are_read_by_version_whatever_their_partition(mock, settings):
 
 
 def test_topics_that_do_not_exist_mean_nothing_scored(settings, tmp_path):
-    with pytest.raises(ReflexiveError, match="nothing scored yet") as caught:
+    with pytest.raises(ReflexiveError, match="nothing was consumed as") as caught:
         report(settings, tmp_path)
 
     assert "--application-id" in str(caught.value)

@@ -77,8 +77,8 @@ def test_values_may_come_as_text(given):
         ("batch = 5", "batch: Input should be a valid dictionary"),
         ("[batch]\nrows = 'many'", "batch.rows: Input should be a valid integer"),
         ("[batch]\nrows = 1", "batch.rows: Input should be greater than or equal to 2 (got 1)"),
-        ("[batch]\nrowz = 100", "batch.rowz: Extra inputs are not permitted"),
-        ("[bach]\nrows = 100", "bach: Extra inputs are not permitted"),
+        ("[batch]\nrowz = 100", "batch.rowz: no such setting"),
+        ("[bach]\nrows = 100", "bach: no such setting"),
         ("[heal]\nmode = 'later'", "heal.mode: Input should be 'threaded' or 'inline'"),
         ("application_id = 'a b'", "application_id: String should match pattern"),
         (

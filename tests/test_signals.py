@@ -17,7 +17,13 @@ def fidi(mu=0.0, sigma=1.0, window=10, warmup=3):
 
 def z_of(batches, **parameters):
     found = fidi(**parameters)
-    return [found.update(x)["V14"] for x in batches]
+    return [ended(found, x)["V14"] for x in batches]
+
+
+def ended(watching, x):
+    """What it says of a whole batch."""
+    watching.take(x)
+    return watching.end()
 
 
 def test_nothing_is_said_before_the_third_batch():
@@ -45,7 +51,7 @@ def test_a_seeded_drift_is_seen_at_its_seventh_batch():
 def test_each_watched_feature_has_its_own_column_and_reference():
     found = Fidi(["b", "a"], [1, 0], [0, 10], [1, 5], window=1, warmup=1)
 
-    assert found.update(np.array([[0, 3], [0, 3]], np.float32)) == {"b": 3.0, "a": 2.0}
+    assert ended(found, np.array([[0, 3], [0, 3]], np.float32)) == {"b": 3.0, "a": 2.0}
 
 
 def test_means_are_taken_in_double_precision():

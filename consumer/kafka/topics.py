@@ -15,7 +15,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.sink import MAX_MESSAGE_BYTES
-from consumer.settings import Kafka, Settings
+from consumer.settings import DAY_MS, Kafka, Settings
 
 log = structlog.get_logger()
 
@@ -89,13 +89,28 @@ def ensure(settings: Settings) -> Found:
     return Found(partitions, min(int(most), MAX_MESSAGE_BYTES) - SNAPSHOT_ROOM)
 
 
+def written(settings: Settings, name: str) -> str:
+    """One of our topics, for a command that only reads.
+
+    Raises: KafkaUnavailableError where it is missing: this application has not consumed yet.
+    """
+    kafka, topic = settings.kafka, settings.topic(name)
+    if topic not in client.connect(client.admin(kafka), kafka).topics:
+        raise KafkaUnavailableError(
+            f"topic {topic!r} does not exist at {kafka.bootstrap_servers}: nothing was consumed "
+            f"as {settings.application_id!r} yet. Start `python -m consumer run`, or name another "
+            "application with --application-id."
+        )
+    return topic
+
+
 def _config(settings: Settings, name: str) -> dict[str, str]:
     config = {"cleanup.policy": OURS[name].cleanup}
     if name == "registry":
         config["max.message.bytes"] = str(MAX_MESSAGE_BYTES)
     if name == "pending":
         # A row is known for an eighth longer than the horizon; a day covers clocks that differ.
-        config["retention.ms"] = str(round((settings.join.horizon_days * 9 / 8 + 1) * 86_400_000))
+        config["retention.ms"] = str(round((settings.join.horizon_days * 9 / 8 + 1) * DAY_MS))
     return config
 
 

@@ -15,12 +15,11 @@ import structlog
 from consumer import restore
 from consumer.kafka.client import producer
 from consumer.model_directory import Model
-from consumer.settings import Settings
+from consumer.settings import DAY_MS, Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming, killing
 
-DAY_MS = 86_400_000
 TABLE = consuming.rows(1_500, seed=71, shift=2.2)
 
 

@@ -311,6 +311,7 @@ def test_mistakes_are_one_line(settings: Settings, model: Model, tmp_path: Path)
     topic = settings.input.transactions.topic
     said = refused("dead-letters", "list", *flags(settings))
     assert f"topic '{settings.application_id}.dead-letters' does not exist" in said
+    assert "Start `python -m consumer run`" in said
     consuming.send_raw(settings, topic, [lacking(0)])
     consuming.consume(settings, model)
     out = producer(settings.kafka)

@@ -15,7 +15,7 @@ from consumer.errors import KafkaUnavailableError
 from consumer.kafka.client import producer
 from consumer.loop import Loop
 from consumer.model_directory import Model
-from consumer.settings import Settings
+from consumer.settings import DAY_MS, Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming, killing
@@ -170,7 +170,7 @@ def test_live_it_stays_right_behind_the_trip_and_all_else_goes_on(
         more = [*BROKEN, orjson.dumps(consuming.transaction(1_900, TABLE))]
         send(settings, names.transactions, more)
         consuming.send(settings, TABLE, range(1_000, 1_900), partition=1, delay_ms=1_000)
-        labels = [orjson.dumps(consuming.label(number, TABLE, 86_400_000)) for number in early]
+        labels = [orjson.dumps(consuming.label(number, TABLE, DAY_MS)) for number in early]
         send(settings, names.labels, labels)
         wait_for(lambda: len(_labelled(settings, 0)) == 200, 20)
         wait_for(lambda: len(_labelled(settings, 1)) == 900, 20)

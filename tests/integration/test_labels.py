@@ -10,13 +10,12 @@ from confluent_kafka import Producer
 
 from consumer.kafka.client import producer
 from consumer.model_directory import Model
-from consumer.settings import Settings
+from consumer.settings import DAY_MS, Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming, outcomes
 from tests.schemas import conforms
 
-DAY_MS = 86_400_000
 TABLE = consuming.rows(3_000, seed=51)
 
 

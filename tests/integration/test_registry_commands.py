@@ -203,6 +203,7 @@ def test_without_a_topic_or_a_broker_it_is_one_line(broker: Broker, names: Names
     where = ["--application-id", names.application_id, "--bootstrap-servers"]
     said = refused("registry", "list", *where, broker.bootstrap)
     assert f"topic '{names.application_id}.registry' does not exist" in said
+    assert "Start `python -m consumer run`" in said
     patience = ["--set", "kafka.connect_timeout_s=1"]
     said = refused("registry", "show", "1", *where, "127.0.0.1:1", *patience)
     assert "no Kafka broker answers at 127.0.0.1:1" in said
