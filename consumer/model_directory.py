@@ -99,6 +99,17 @@ def base_sha256(module: SelfHealingMLP) -> str:
     return states.sha256(states.to_bytes(module.base_state()))
 
 
+def make_folder(directory: Path) -> None:
+    """Make the folder of a model, before hours of training.
+
+    Raises: ModelError where it cannot be made.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ModelError(f"model directory {directory}: {error.strerror}") from error
+
+
 def save(
     directory: Path,
     module: SelfHealingMLP,
@@ -129,8 +140,8 @@ def save(
         else Shadow(architecture="PlainMLP", sha256=states.sha256(shadow_bytes)),
         training=training,
     )
+    make_folder(directory)
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         (directory / WEIGHTS).write_bytes(weights)
         if shadow_bytes is not None:
             (directory / SHADOW).write_bytes(shadow_bytes)

@@ -34,6 +34,7 @@ def run(
     watched = train.watched(watch, table.features)
     if len(table) < 10:
         raise DataError(f"{data}: {len(table)} rows are too few to train on")
+    model_directory.make_folder(out)
     console = Console(stderr=True)
     console.print(
         f"{len(table):,} rows, {len(table.features)} features, "

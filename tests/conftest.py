@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from tests.broker import Broker, real_broker
+from tests.pipelines import Gate, held
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +51,11 @@ def create_topics(broker: Broker) -> CreateTopics:
             created.result()
 
     return create
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """Heals begin, and wait until the gate is opened."""
+    found = Gate()
+    monkeypatch.setattr("consumer.healing.Healer", held(found))
+    return found

@@ -55,6 +55,15 @@ def test_a_wrong_model_directory_is_named(tmp_path: Path) -> None:
     assert "python -m consumer train" in lines[-1]
 
 
+def test_a_folder_for_the_model_is_made_before_training(tmp_path: Path) -> None:
+    data = tmp_path / "rows.csv"
+    data.write_text("V14,is_fraud\n" + "1,0\n-3,1\n" * 20)
+    status, lines = run("train", "--data", str(data), "--out", str(data / "model"))
+    assert status == 1
+    assert lines[-1] == f"error: model directory {data / 'model'}: Not a directory"
+    assert not any("training" in line for line in lines)
+
+
 def test_secrets_are_masked_in_the_first_line(tmp_path: Path) -> None:
     _, lines = run(
         *("run", "--model", str(tmp_path), "--set", "kafka.properties.sasl.password=hunter2"),

@@ -16,17 +16,10 @@ from consumer.order import Lane, Sequencer
 from consumer.registry import Registry
 from consumer.rules import parse
 from consumer.settings import TransactionInput, load
+from tests.pipelines import INLINE, THREADED, drifting, finish, heal_in_flight
 from tests.streams import BATCH, DRIFT, START_MS, events, idle, model, running, score, stream
 from tests.test_heal import LABEL, X
 from tests.test_model_directory import damaged, written
-from tests.test_pipeline import (
-    INLINE,
-    THREADED,
-    drifting,
-    finish,
-    gate,
-    heal_in_flight,
-)
 from tests.test_train import labelled, log_loss, overconfident
 
 

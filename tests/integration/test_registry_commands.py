@@ -144,6 +144,9 @@ def test_a_snapshot_is_shown_compared_and_exported(
     assert out.read_bytes() == after.value
     assert run(*again, "--force").status == 0
     assert out.read_bytes() == before.value
+    folder = ["registry", "export", "2", "--out", ".", *flags(settings)]
+    assert ". is there already" in refused(*folder)
+    assert "Is a directory" in refused(*folder, "--force")
 
 
 def test_what_is_corrupt_or_foreign_is_named_and_the_rest_is_listed(
