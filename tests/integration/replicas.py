@@ -41,7 +41,7 @@ class Feed(threading.Thread):
         self._rows_s = rows_s
         self._end = threading.Event()
         self._rows = 0
-        self._out = producer(settings.kafka)
+        self._out = producer(settings.kafka, {"enable.idempotence": True})
 
     def run(self) -> None:
         """Publish until the end is told, then the labels that are left."""
@@ -76,8 +76,9 @@ class Feed(threading.Thread):
 class Replica:
     """One process of the group; killed where a test leaves it running."""
 
-    def __init__(self, settings: Settings, model: Path, folder: Path) -> None:
-        self._arguments = killing.command(settings, model, "--instance-id", settings.instance_id)
+    def __init__(self, settings: Settings, model: Path, folder: Path, *more: str) -> None:
+        given = ("--instance-id", settings.instance_id, *more)
+        self._arguments = killing.command(settings, model, *given)
         self._log = folder / f"replica-{settings.instance_id}"
         self._process: subprocess.Popen[bytes] | None = None
         self.name = settings.transactional_id
