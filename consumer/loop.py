@@ -17,7 +17,7 @@ from consumer import failpoints
 from consumer.checkpoints import Checkpoints
 from consumer.errors import AbortedError, EvictedError, KafkaUnavailableError, ThresholdError
 from consumer.intake import Intake
-from consumer.kafka import topics
+from consumer.kafka import membership, topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader, ends
 from consumer.kafka.sink import Sink
@@ -177,7 +177,8 @@ class Loop:
 
     def _recover(self, error: AbortedError) -> None:
         """Go back to the last commit, offsets and state, with clients that nothing has befallen."""
-        if isinstance(error, EvictedError):
+        evicted = isinstance(error, EvictedError)
+        if evicted:
             self._sink.check(self._settings.topic("events"))
         else:
             self._aborts += 1
@@ -189,6 +190,8 @@ class Loop:
             self._failed = True
             self._clients.close()
             try:
+                if evicted and self._settings.delivery == "at_least_once":
+                    membership.wait_until_forgotten(self._settings)
                 self._begin(f"back to the last commit ({error})")
             except KafkaUnavailableError:
                 if time.monotonic() > deadline or self._why_stop is not None:

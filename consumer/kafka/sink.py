@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -22,9 +23,9 @@ from consumer.settings import Settings
 
 # Kafka's default for a transaction's life on the broker, and ours for what comes before the first.
 TRANSACTION_TIMEOUT_S = 60
-# Twice the time after which the group gives up on who is silent: what is not committed by then is
-# begun again from the last commit anyway, and the sooner with a new producer.
-COMMIT_S = 20
+# The group gives up on who is silent for ten seconds: later than that a commit can hardly succeed,
+# and what it held is done again the sooner with a new producer.
+COMMIT_S = 15
 ABORT_S = 5
 # librdkafka's default is 1 MB, and so is Kafka's for a topic; the registry's may be raised.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -140,7 +141,7 @@ class Sink:
 
         Raises: AbortedError where it does not take one.
         """
-        left = self._await(2 * COMMIT_S, self._producer.flush, COMMIT_S)
+        left = self._await(2 * TRANSACTION_TIMEOUT_S, self._producer.flush, TRANSACTION_TIMEOUT_S)
         if left or self._failed:
             why = self._failed.str() if self._failed else f"{left} still under way"
             raise AbortedError(
@@ -164,7 +165,7 @@ class Sink:
                     if isinstance(failure, FencedError):
                         raise failure from error
                 except AbortedError:
-                    pass  # the broker aborts it when it times out, or when there is a new Sink
+                    return  # the broker aborts it when it times out, or when there is a new Sink
 
     def close(self) -> None:
         """Abort what is not committed, and let go.
@@ -177,14 +178,18 @@ class Sink:
             self._bounded.close()
 
     def check(self, topic: str) -> None:
-        """Ask the broker whether another process took over, by a record that nobody will see.
+        """Ask the broker whether another process took over, by a record that is aborted.
+
+        Without transactions: does nothing.
 
         Raises: FencedError where one did.
         """
-        self.begin()
-        self.produce(topic, None, None)
-        self._await(2 * ABORT_S, self._producer.flush, ABORT_S)
-        self.abort()
+        if self._transactional:
+            with suppress(AbortedError):  # no answer does not say so
+                self.begin()
+                self.produce(topic, None, None)
+                self._await(2 * ABORT_S, self._producer.flush, ABORT_S)
+            self.abort()
 
     def _await(self, within_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call on the thread for calls that may never come back."""

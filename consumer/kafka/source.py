@@ -35,6 +35,11 @@ POLL_RECORDS = 5_000
 SESSION_MS = 10_000
 # Closing takes milliseconds; what it may wait for is of no use to who begins anew.
 ABANDON_S = 5.0
+_NO_MEMBER = {
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+}
 
 
 class Rebalance(Protocol):
@@ -172,16 +177,18 @@ class Source:
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside a transaction.
 
-        Raises: AbortedError where the group does not take it.
+        Raises: AbortedError where the group does not take it, EvictedError where not from us.
         """
         if not offsets:
             return  # before the first assignment and after the last; librdkafka calls it an error
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            raise AbortedError(
-                f"offsets cannot be committed: {error.args[0].str()}. Start again to go on from "
-                "the ones committed last"
+            found: KafkaError = error.args[0]
+            kind = EvictedError if found.code() in _NO_MEMBER else AbortedError
+            raise kind(
+                f"offsets cannot be committed: {found.str()}. Start again to go on from the ones "
+                "committed last"
             ) from error
 
     def group(self) -> object:

@@ -99,8 +99,8 @@ class Replica:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._arguments, stderr=log)
 
-    def stop(self) -> None:
-        """SIGTERM: it leaves in good order, or says that what it waits for takes too long.
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status: it leaves in good order, or says that what it waits for takes too long.
 
         What a killed replica left open is waited for until that one is back.
         """
@@ -109,13 +109,19 @@ class Replica:
         code, said = self._process.wait(timeout=20), self._log.read_text()
         too_late = said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
         assert code == (1 if too_late else 0), said[-4_000:]
+        return code
 
     def kill(self) -> None:
         """SIGKILL, at work."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it, to a process that is alive."""
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()[-4_000:]
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.send_signal(number)
 
     def restart(self) -> None:
         """Killed, and there again before the group misses it."""
