@@ -22,7 +22,11 @@ class FloodError(ReflexiveError):
 
 
 class AbortedError(KafkaUnavailableError):
-    """A transaction was aborted; what led to it can be read and done again."""
+    """What was not committed is gone; it can be read and done again with new clients."""
+
+
+class EvictedError(AbortedError):
+    """The group gave us up, or takes another process for us."""
 
 
 class FencedError(ReflexiveError):

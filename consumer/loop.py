@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,11 @@ import structlog
 
 from consumer import failpoints
 from consumer.checkpoints import Checkpoints
-from consumer.errors import AbortedError, KafkaUnavailableError, ThresholdError
+from consumer.errors import AbortedError, EvictedError, KafkaUnavailableError, ThresholdError
 from consumer.intake import Intake
-from consumer.kafka import topics
+from consumer.kafka import membership, topics
 from consumer.kafka.dead_letters import DeadLetter
-from consumer.kafka.reader import Reader
+from consumer.kafka.reader import Reader, ends
 from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
@@ -41,8 +42,8 @@ CLOSE_S = 2.0
 # Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
 WAIT_COMMIT_S = 1.0
 
-# An aborted transaction is done again as long as the broker may come back; and not for ever where
-# the same one is aborted each time.
+# What was not committed is done again as long as the broker may come back; and not for ever where
+# the same commit fails each time.
 RECOVER_S = 60.0
 MOST_ABORTS = 5
 
@@ -70,6 +71,7 @@ class Loop:
         self._labels = given.labels.topic
         self._rows = 0  # scored since the last commit
         self._aborts = 0  # since a commit last moved an offset
+        self._clients = ExitStack()  # and what ends with them, from one way back to the next
         self._failed = False
         self._polled_at = time.monotonic()
         self._last_status: Status | None = None  # before our partitions went
@@ -111,30 +113,31 @@ class Loop:
             command = read_command(settings.decision.threshold_config, "start", _now_ms())
             Thresholds.of(settings).changed(command.thresholds)
         self._topics = topics.ensure(settings)
-        # First: it ends a transaction that a process of the same id, killed, has left open.
-        self._sink = Sink(settings)
-        self._begin("process start")
+        inputs = (self._transactions, self._labels)
+        self._ends = ends(settings.kafka, inputs) if self._until_end else None
         try:
-            self._source = Source(settings, self, until_end=self._until_end)
-            try:
-                self._run()
-            except BaseException:
-                self._abort()
-                raise
-            finally:
-                self._source.close()
+            self._begin("process start")
+            self._run()
+        except BaseException:
+            self._failed = True
+            raise
         finally:
-            self._end()
+            self._clients.close()
         return self.status
 
     def _begin(self, why: str) -> None:
         """Stages without partitions, and the adapter that the registry topic says is deployed."""
-        settings = self._settings
+        settings, opened = self._settings, self._clients
+        # First: it ends a transaction that a process of the same id has left open, killed or not.
+        self._sink = Sink(settings)
+        opened.callback(self._sink.close)
         self._registry = RegistryTopic(settings, self._model, self._topics.max_snapshot_bytes)
+        opened.callback(self._registry.close)
         deployed = self._registry.deployed
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
         self._pipeline = Pipeline(settings, self._model, restored=self._registry.registry)
+        opened.callback(self._pipeline.healing.close, CLOSE_S)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
             self._pipeline, settings.order(until_end=self._until_end), self._wait, self._commit
         )
@@ -149,15 +152,16 @@ class Loop:
         self._apply_thresholds = settings.decision.threshold_config is not None
         self._threshold_why = "start"
         self._pipeline.start(deployed, _now_ms(), why)
+        self._failed = False
+        self._source = Source(settings, self, self._ends)
+        opened.callback(self._leave, self._source)
 
-    def _abort(self) -> None:
-        """After an error: nothing of the open transaction may be seen, no offset moves any more."""
-        self._failed = True
-        self._sink.abort()
-
-    def _end(self) -> None:
-        self._pipeline.healing.close(CLOSE_S)
-        self._registry.close()
+    def _leave(self, source: Source) -> None:
+        """After an error nothing of the open transaction may be seen, no offset moves any more."""
+        if self._failed:
+            source.abandon()
+        else:
+            source.close()
 
     def _run(self) -> None:
         while True:
@@ -172,17 +176,23 @@ class Loop:
                 return
 
     def _recover(self, error: AbortedError) -> None:
-        """Nothing of the transaction is visible: go back to the last commit, offsets and state."""
-        self._aborts += 1
+        """Go back to the last commit, offsets and state, with clients that nothing has befallen."""
+        evicted = isinstance(error, EvictedError)
+        if evicted:
+            self._sink.check(self._settings.topic("events"))
+        else:
+            self._aborts += 1
         if self._aborts > MOST_ABORTS:
             raise error
         log.warning("going back to the last commit", reason=str(error))
         deadline = time.monotonic() + RECOVER_S
         while True:
+            self._failed = True
+            self._clients.close()
             try:
-                self._end()
-                self._begin(f"an aborted transaction ({error})")
-                self._source.restart()
+                if evicted and self._settings.delivery == "at_least_once":
+                    membership.wait_until_forgotten(self._settings)
+                self._begin(f"back to the last commit ({error})")
             except KafkaUnavailableError:
                 if time.monotonic() > deadline or self._why_stop is not None:
                     raise
@@ -234,11 +244,7 @@ class Loop:
         if self._failed:
             return
         if lost:
-            log.warning("the group took our partitions: we were silent too long", lost=partitions)
-            self._sink.abort()
-            self._end()
-            self._begin(f"partitions {', '.join(map(str, partitions))} were lost")
-            return
+            raise EvictedError("the group took our partitions: we were silent too long")
         try:
             self._commit()
             self._checkpoints.forget(self._pipeline.joins(partitions))

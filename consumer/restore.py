@@ -45,7 +45,11 @@ class RegistryTopic:
         self._deployed: int | None = None
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
-        self.catch_up()
+        try:
+            self.catch_up()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def deployed(self) -> Snapshot | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -49,6 +49,18 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
         reader.close()
         raise
     return _records(reader, kafka, topic, ends)
+
+
+def ends(kafka: Kafka, topics: Iterable[str]) -> dict[tuple[str, int], int]:
+    """End offset of every partition that holds anything, up to its first open transaction.
+
+    Raises: KafkaUnavailableError where a topic does not exist, or the broker does not answer.
+    """
+    reader = _reader(kafka)
+    try:
+        return {(t, n): end for t in topics for n, end in _ends(reader, kafka, t).items()}
+    finally:
+        reader.close()
 
 
 def _uncommitted(kafka: Kafka) -> Consumer:

@@ -53,7 +53,7 @@ class Replay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._sink.abort()
+        self._sink.close()
 
     def produce(self, records: Sequence[Record]) -> None:
         """Produce records to their topics in one transaction, each where its key belongs.

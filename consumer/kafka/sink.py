@@ -8,12 +8,9 @@ Source: KIP-98 (transactions), KIP-447 (offsets under the group's metadata).
 
 from __future__ import annotations
 
-import os
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -21,10 +18,15 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from consumer import failpoints
 from consumer.errors import AbortedError, FencedError, KafkaUnavailableError
 from consumer.kafka import client
+from consumer.kafka.bounded import Bounded, Unanswered
 from consumer.settings import Settings
 
-# Kafka's default for a transaction's life on the broker, and ours for one commit to go through.
+# Kafka's default for a transaction's life on the broker, and ours for what comes before the first.
 TRANSACTION_TIMEOUT_S = 60
+# The group gives up on who is silent for ten seconds: later than that a commit can hardly succeed,
+# and what it held is done again the sooner with a new producer.
+COMMIT_S = 15
+ABORT_S = 5
 # librdkafka's default is 1 MB, and so is Kafka's for a topic; the registry's may be raised.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 _FENCED = {
@@ -35,7 +37,7 @@ _FENCED = {
 
 
 class Sink:
-    """One transactional producer."""
+    """One transactional producer; after an `AbortedError` of a commit only to be closed."""
 
     def __init__(self, settings: Settings) -> None:
         """Connect, and fence off any process with our transactional id.
@@ -57,10 +59,17 @@ class Sink:
             own["delivery.report.only.error"] = True  # a report a record would cost half as much
             own["on_delivery"] = self._not_delivered
         self._producer = client.producer(settings.kafka, own)
+        self._bounded = Bounded()
         self._begun_at: float | None = None
         self._failed: KafkaError | None = None
         if self._transactional:
-            self._call(self._producer.init_transactions, 30.0)
+            try:
+                self._await(
+                    2 * TRANSACTION_TIMEOUT_S, self._call, self._producer.init_transactions, 30.0
+                )
+            except BaseException:
+                self._bounded.close()
+                raise
 
     @property
     def open_for_s(self) -> float:
@@ -102,7 +111,6 @@ class Sink:
                 self._producer.poll(0.05)
             except KafkaException as error:
                 if error.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                    self.abort()
                     raise KafkaUnavailableError(
                         f"a record of {len(value or b''):,} bytes for {topic!r} is larger than "
                         f"{MAX_MESSAGE_BYTES:,}; nothing of the open transaction is visible"
@@ -114,46 +122,85 @@ class Sink:
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
         """Commit the records with the offsets consumed under the group's metadata.
 
-        Raises: FencedError where another process took over; AbortedError where the transaction had
-        to be aborted: nothing of it is visible then.
+        Raises: FencedError where another process took over; AbortedError where it is not known to
+        be committed: either all of it is visible then, as soon as there is a new Sink, or nothing.
         """
         self.begin()
+        self._await(COMMIT_S, self._commit, offsets, group)
+        self._begun_at = None
+
+    def _commit(self, offsets: list[TopicPartition], group: Any) -> None:
         if offsets:
-            with _no_longer_than(TRANSACTION_TIMEOUT_S):
-                self._call(
-                    self._producer.send_offsets_to_transaction,
-                    offsets,
-                    group,
-                    TRANSACTION_TIMEOUT_S,
-                )
+            self._call(self._producer.send_offsets_to_transaction, offsets, group, COMMIT_S)
         failpoints.reach("offsets")
         failpoints.reach("committing", within_s=0.002)
-        self._call(self._producer.commit_transaction, TRANSACTION_TIMEOUT_S)
-        self._begun_at = None
+        self._call(self._producer.commit_transaction, COMMIT_S)
 
     def flush(self) -> None:
         """Without transactions: wait until the broker has every record.
 
-        Raises: KafkaUnavailableError where it does not take one.
+        Raises: AbortedError where it does not take one.
         """
-        left = self._producer.flush(TRANSACTION_TIMEOUT_S)
+        left = self._await(2 * TRANSACTION_TIMEOUT_S, self._producer.flush, TRANSACTION_TIMEOUT_S)
         if left or self._failed:
             why = self._failed.str() if self._failed else f"{left} still under way"
-            raise KafkaUnavailableError(
+            raise AbortedError(
                 f"records were not taken by the broker: {why}. Start again to go on from the "
                 "committed offsets"
             )
         self._begun_at = None
 
     def abort(self) -> None:
-        """Abort what is not committed; a new transaction may begin then."""
+        """Abort what is not committed; a new transaction may begin then.
+
+        Raises: FencedError where another process took over.
+        """
         if self._begun_at is not None:
             self._begun_at = None
             if self._transactional:
                 try:
-                    self._producer.abort_transaction(5)
-                except KafkaException:
-                    return  # the broker aborts it when it times out
+                    self._await(2 * ABORT_S, self._producer.abort_transaction, ABORT_S)
+                except KafkaException as error:
+                    failure = self._failure(error)
+                    if isinstance(failure, FencedError):
+                        raise failure from error
+                except AbortedError:
+                    return  # the broker aborts it when it times out, or when there is a new Sink
+
+    def close(self) -> None:
+        """Abort what is not committed, and let go.
+
+        Raises: FencedError where another process took over.
+        """
+        try:
+            self.abort()
+        finally:
+            self._bounded.close()
+
+    def check(self, topic: str) -> None:
+        """Ask the broker whether another process took over, by a record that is aborted.
+
+        Without transactions: does nothing.
+
+        Raises: FencedError where one did.
+        """
+        if self._transactional:
+            with suppress(AbortedError):  # no answer does not say so
+                self.begin()
+                self.produce(topic, None, None)
+                self._await(2 * ABORT_S, self._producer.flush, ABORT_S)
+            self.abort()
+
+    def _await(self, within_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call on the thread for calls that may never come back."""
+        try:
+            return self._bounded(within_s, lambda: function(*arguments))
+        except Unanswered as error:
+            self._begun_at = None  # there is nothing that this producer can still be asked
+            raise AbortedError(
+                f"the broker gave {error} (does it start again?). Nothing uncommitted is visible; "
+                "start again to go on from the committed offsets"
+            ) from error
 
     def _call(self, function: Any, *arguments: Any) -> None:
         """Call, and call again while the error is one that passes."""
@@ -170,20 +217,14 @@ class Sink:
             else:
                 return
 
-    def _failure(self, error: KafkaException) -> Exception:
-        """Fenced, fatal, or to be done again: the three ends of a transaction that fails."""
+    def _failure(self, error: KafkaException) -> FencedError | AbortedError:
+        """Fenced, or to be done again: the two ends of a transaction that fails."""
         found = self._reason(error.args[0])
         if found.code() in _FENCED:
             self._begun_at = None
             return FencedError(
                 f"another process runs with transactional id {self._id!r} and has taken over; "
                 "give each process its own --instance-id"
-            )
-        self.abort()
-        if found.fatal():
-            return KafkaUnavailableError(
-                f"the producer cannot go on: {found.str()}. Nothing of the open transaction is "
-                "visible; start again to go on from the committed offsets"
             )
         return AbortedError(
             f"the transaction was aborted: {found.str()}. Nothing of it is visible; "
@@ -201,31 +242,3 @@ class Sink:
             except KafkaException as error:
                 return error.args[0]  # type: ignore[no-any-return]
         return found
-
-
-@contextmanager
-def _no_longer_than(seconds: float) -> Iterator[None]:
-    """End the process where a call never comes back, as librdkafka's may that sends the offsets.
-
-    It ignores its time-out and waits for ever where the group's coordinator went away during it.
-    By then the broker has aborted the transaction: nothing is lost, and a new start goes on.
-
-    Source: https://github.com/confluentinc/librdkafka/issues/5456 and 5511
-    """
-
-    def end() -> None:
-        print(
-            f"error: no answer to the consumed offsets for {seconds:g} s (a broker restart?). "
-            "Nothing uncommitted is visible; the next start goes on from the committed offsets",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)
-
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,8 +21,9 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from consumer.errors import FencedError, KafkaUnavailableError
+from consumer.errors import AbortedError, EvictedError, KafkaUnavailableError
 from consumer.kafka import client
+from consumer.kafka.bounded import Bounded, Unanswered
 from consumer.kafka.reader import PATIENCE_S
 from consumer.kafka.record import Record, record
 from consumer.settings import Settings
@@ -32,6 +33,13 @@ POLL_RECORDS = 5_000
 # Heartbeats are librdkafka's own thread's, whatever ours does: ten seconds without one is a process
 # that is gone, not one that is busy.
 SESSION_MS = 10_000
+# Closing takes milliseconds; what it may wait for is of no use to who begins anew.
+ABANDON_S = 5.0
+_NO_MEMBER = {
+    KafkaError.FENCED_INSTANCE_ID,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.ILLEGAL_GENERATION,
+}
 
 
 class Rebalance(Protocol):
@@ -60,17 +68,23 @@ class Polled:
 class Source:
     """One consumer of the group."""
 
-    def __init__(self, settings: Settings, rebalance: Rebalance, *, until_end: bool) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        rebalance: Rebalance,
+        ends: Mapping[tuple[str, int], int] | None = None,
+    ) -> None:
+        """`ends`: offsets by place to stop at (absent: 0); None to go on for ever."""
         self._transactions = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
-        self._kafka = settings.kafka
         self._instance = settings.transactional_id
         self._rebalance = rebalance
         self._paused: set[tuple[str, int]] = set()
-        self._ends: dict[tuple[str, int], int] | None = None
+        self._ends = ends
         self._done: set[tuple[str, int]] = set()
         self._assigned: set[int] = set()
         self._closing = False
+        self._abandoned = False
         self._consumer = client.build(
             Consumer,
             client.properties(
@@ -93,8 +107,6 @@ class Source:
                 },
             ),
         )
-        if until_end:
-            self._ends = self._end_offsets()
         self._consumer.subscribe(
             [self._transactions],
             on_assign=self._on_assign,
@@ -104,7 +116,7 @@ class Source:
 
     @property
     def finished(self) -> bool:
-        """With `until_end`: is every assigned partition read to where it ended at the start?"""
+        """With `ends`: is every assigned partition read to there?"""
         return (
             self._ends is not None
             and bool(self._assigned)
@@ -114,7 +126,8 @@ class Source:
     def poll(self, timeout_s: float) -> Polled:
         """Wait up to `timeout_s` for a first record, then take all that are there.
 
-        Raises: KafkaUnavailableError where the broker refuses.
+        Raises: EvictedError where the group takes another process for us; KafkaUnavailableError
+        where the broker refuses.
         """
         polled = Polled()
         first = self._consumer.poll(timeout_s)
@@ -147,13 +160,6 @@ class Source:
         finally:
             self.pause(place for place in before if place[1] in self._assigned)
 
-    def restart(self) -> None:
-        """Read every partition we have from the committed offsets again."""
-        numbers = sorted(self._assigned)
-        if numbers:
-            self._end(numbers)
-            self._begin(numbers)
-
     def lag(self, positions: Mapping[tuple[str, int], int]) -> dict[str, int]:
         """Offsets from what was processed to the ends last heard of, by topic; asks no broker."""
         lag = dict.fromkeys((self._transactions, self._labels), 0)
@@ -171,16 +177,18 @@ class Source:
     def commit(self, offsets: list[TopicPartition]) -> None:
         """Commit outside a transaction.
 
-        Raises: KafkaUnavailableError where the group does not take it.
+        Raises: AbortedError where the group does not take it, EvictedError where not from us.
         """
         if not offsets:
             return  # before the first assignment and after the last; librdkafka calls it an error
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            raise KafkaUnavailableError(
-                f"offsets cannot be committed: {error.args[0].str()}. Start again to go on from "
-                "the ones committed last"
+            found: KafkaError = error.args[0]
+            kind = EvictedError if found.code() in _NO_MEMBER else AbortedError
+            raise kind(
+                f"offsets cannot be committed: {found.str()}. Start again to go on from the ones "
+                "committed last"
             ) from error
 
     def group(self) -> object:
@@ -188,9 +196,17 @@ class Source:
         return self._consumer.consumer_group_metadata()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Leave, until we start again or the group misses us."""
         self._closing = True
         self._consumer.close()
+
+    def abandon(self) -> None:
+        """Leave without a word to anybody; waits a moment for a broker that does not answer."""
+        self._abandoned = True
+        bounded = Bounded()
+        with suppress(Unanswered):
+            bounded(ABANDON_S, self.close)
+        bounded.close()
 
     def _take(self, polled: Polled, message: Message) -> None:
         error = message.error()
@@ -213,9 +229,9 @@ class Source:
                 self._finish((topic, number), polled)
             return
         if error.code() == KafkaError.FENCED_INSTANCE_ID:
-            raise FencedError(
-                f"another process runs with instance id {self._instance!r} and has taken over; "
-                "give each process its own --instance-id"
+            raise EvictedError(
+                f"the group takes another process for instance id {self._instance!r}; give each "
+                "process its own --instance-id"
             )
         raise KafkaUnavailableError(f"reading {message.topic()}: {error.str()}")
 
@@ -226,16 +242,6 @@ class Source:
 
     def _end_of(self, place: tuple[str, int]) -> int | None:
         return None if self._ends is None else self._ends.get(place, 0)
-
-    def _end_offsets(self) -> dict[tuple[str, int], int]:
-        ends = {}
-        for topic in (self._transactions, self._labels):
-            for number in range(client.partitions_of(self._consumer, self._kafka, topic)):
-                place = TopicPartition(topic, number)
-                found = self._consumer.get_watermark_offsets(place, timeout=10)
-                assert found is not None
-                ends[topic, number] = found[1]
-        return ends
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         numbers = sorted(place.partition for place in given)
@@ -276,7 +282,7 @@ class Source:
 
     def _on_revoke(self, given: list[TopicPartition], *, lost: bool) -> None:
         numbers = sorted(place.partition for place in given if place.partition in self._assigned)
-        if not numbers:
+        if not numbers or self._abandoned:
             return
         try:
             self._rebalance.revoked(numbers, lost)

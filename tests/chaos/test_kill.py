@@ -144,7 +144,7 @@ class Progress:
 
 
 def outage(broker: Broker, end: Callable[[], None], progress: Progress) -> Callable[[Run], None]:
-    """The broker goes while the consumer is at work and comes back; the consumer goes on."""
+    """The broker goes while the consumer is at work and comes back; the same process goes on."""
 
     def happens(run: Run) -> None:
         before = max(run.share * ROWS, progress.rows() + 2_000)
@@ -157,15 +157,9 @@ def outage(broker: Broker, end: Callable[[], None], progress: Progress) -> Calla
         broker.start()
         back = time.monotonic()
         progress.reach(before + 5_000, run, GOES_ON_WITHIN_S)
-        code, after_s = run.process.poll(), time.monotonic() - back
-        said = run.said.read_text()
-        if code == 1:
-            # Or it says in one line that it cannot, for the one who starts it again.
-            assert "Traceback" not in said
-            assert said.splitlines()[-1].startswith("error: no answer to the consumed offsets")
-        else:
-            assert code in (None, 0), said[-4_000:]
-        print(f"broker away {away_s:.1f} s: {code or 'went on'} {after_s:.1f} s later")
+        assert run.process.poll() in (None, 0), run.said.read_text()[-4_000:]
+        after_s = time.monotonic() - back
+        print(f"broker away {away_s:.1f} s: went on {after_s:.1f} s after it was back")
         run.process.kill()
 
     return happens

@@ -50,7 +50,7 @@ class Feed(threading.Thread):
         self._rows_s = rows_s
         self._end = threading.Event()
         self._rows = 0
-        self._out = producer(settings.kafka)
+        self._out = producer(settings.kafka, {"enable.idempotence": True})
 
     def run(self) -> None:
         """Publish until the end is told, then the labels that are left."""
@@ -85,8 +85,9 @@ class Feed(threading.Thread):
 class Replica:
     """One process of the group; killed where a test leaves it running."""
 
-    def __init__(self, settings: Settings, model: Path, folder: Path) -> None:
-        self._arguments = killing.command(settings, model, "--instance-id", settings.instance_id)
+    def __init__(self, settings: Settings, model: Path, folder: Path, *more: str) -> None:
+        given = ("--instance-id", settings.instance_id, *more)
+        self._arguments = killing.command(settings, model, *given)
         self._log = folder / f"replica-{settings.instance_id}"
         self._process: subprocess.Popen[bytes] | None = None
         self.name = settings.transactional_id
@@ -107,8 +108,8 @@ class Replica:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._arguments, stderr=log)
 
-    def stop(self) -> None:
-        """SIGTERM: it leaves in good order, or says that what it waits for takes too long.
+    def stop(self) -> int:
+        """SIGTERM; returns the exit status: it leaves in good order, or says that what it waits for takes too long.
 
         What a killed replica left open is waited for until that one is back.
         """
@@ -117,13 +118,19 @@ class Replica:
         code, said = self._process.wait(timeout=20), self._log.read_text()
         too_late = said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
         assert code == (1 if too_late else 0), said[-4_000:]
+        return code
 
     def kill(self) -> None:
         """SIGKILL, at work."""
+        self.signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it, to a process that is alive."""
         assert self._process is not None
         assert self._process.poll() is None, self._log.read_text()[-4_000:]
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+        self._process.send_signal(number)
 
     def restart(self) -> None:
         """Killed, and there again before the group misses it."""

@@ -261,17 +261,19 @@ def test_a_registry_topic_that_is_not_compacted_is_named(
         consuming.consume(settings, consuming.model(tmp_path / "model"))
 
 
-def test_a_second_process_with_the_same_transactional_id_fences_the_first(
-    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+def test_a_second_process_with_the_same_instance_id_fences_the_first(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path, delivery: str
 ) -> None:
     create_topics(names.transactions, names.labels)
     settings = consuming.settings(broker.bootstrap, names)
     consuming.model(tmp_path / "model")
     table = consuming.rows(300, seed=11)
     consuming.send(settings, table, range(100))
-    older = start(settings, tmp_path / "model")
+    given = ("--set", f"delivery={delivery}")
+    older = start(settings, tmp_path / "model", *given)
     wait_for(lambda: _scored(settings) == 100)
-    newer = start(settings, tmp_path / "model")
+    newer = start(settings, tmp_path / "model", *given)
     try:
         wait_for(lambda: consuming.actions(settings).count("consumer-started") == 2)
         consuming.send(settings, table, range(100, 300))
