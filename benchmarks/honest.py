@@ -83,7 +83,7 @@ def one_seed(bootstrap: str, folder: Path, seed: int) -> dict[str, dict[str, Fig
     model = run.model
     rows = held_out(run, seed)
     snapshot = evaluate.last_deployed(run.settings, model)
-    healed, frozen = evaluate.scores(model, rows, snapshot.adapter)
+    healed, frozen = evaluate.scores(model, rows, snapshot)
     column = rows.x[:, model.features.index("V14")].astype(np.float64)
     return {
         "the stream, prequentially": _lines(score, shadow, label, v14),

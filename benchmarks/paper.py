@@ -96,7 +96,7 @@ def stages(run: Run) -> dict[str, Confusion]:
     model = run.model
     clean, drifted = (evaluate.load(run.file(name), model) for name in ("test", "drifted"))
     snapshot = evaluate.last_deployed(run.settings, model)
-    healed, frozen = evaluate.scores(model, drifted, snapshot.adapter)
+    healed, frozen = evaluate.scores(model, drifted, snapshot)
     threshold = run.settings.decision.threshold
     return {
         "clean": evaluate.judge(evaluate.scores(model, clean, None)[0], clean, threshold),

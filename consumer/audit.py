@@ -7,6 +7,7 @@ depend on how many rows are scored together).
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
-from consumer.registry import Snapshot
+from consumer.registry import InForce, Snapshot
 from consumer.score import Scorer
 from consumer.settings import Settings
 
@@ -69,7 +70,7 @@ def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
     """
     found = Audit()
     scores_left = read_all(settings.kafka, topics.written(settings, "scores"))
-    snapshots = restore.snapshots(settings, model)
+    in_force = _InForce(restore.snapshots(settings, model), restore.activations(settings))
     scorer = Scorer(model)
     source = settings.input.transactions
     decode = TransactionDecoder(source, model.features, settings.input.max_message_bytes)
@@ -97,32 +98,62 @@ def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
         rows.update(_decoded(decode, sent))
         pairs = [(waiting.pop(place), rows.pop(place)) for place in list(waiting) if place in rows]
         wanted_pairs = [pair for pair in pairs if wanted.wants(pair[0])]
-        _check(found, scorer, snapshots, model, wanted_pairs)
+        _check(found, scorer, in_force, model, wanted_pairs)
     for score in filter(wanted.wants, waiting.values()):
         found.unexplained.append(f"{_name(score)}: no readable transaction at its offset")
     return found
 
 
+class _InForce:
+    """What each score was made with, by its place."""
+
+    def __init__(
+        self,
+        snapshots: Mapping[int, Snapshot],
+        activations: Mapping[int, tuple[list[int], list[Mapping[str, Any]]]],
+    ) -> None:
+        self._snapshots = snapshots
+        self._activations = activations
+        self._made: dict[tuple[int, int], InForce] = {}
+
+    def of(self, score: Mapping[str, Any]) -> tuple[tuple[int, int], InForce] | None:
+        """And a name of it that equal ones share; None where the registry does not know."""
+        offsets, records = self._activations.get(score["partition"], ([], []))
+        at = bisect_right(offsets, score["offset"]) - 1
+        if at < 0 or records[at]["version"] != score["adapter_version"]:
+            return None
+        name = (score["partition"], at)
+        if name not in self._made:
+            snapshot = self._snapshots.get(score["adapter_version"])
+            if snapshot is None:
+                return None
+            self._made[name] = InForce.of(records[at], snapshot)
+        return name, self._made[name]
+
+
 def _check(
     found: Audit,
     scorer: Scorer,
-    snapshots: Mapping[int, Snapshot],
+    in_force: _InForce,
     model: Model,
     pairs: list[tuple[dict[str, Any], Float32]],
 ) -> None:
-    by_version: dict[int, list[tuple[dict[str, Any], Float32]]] = defaultdict(list)
+    alike: dict[tuple[int, int], list[tuple[dict[str, Any], Float32]]] = defaultdict(list)
     for score, x in pairs:
-        by_version[score["adapter_version"]].append((score, x))
-    for version, group in by_version.items():
-        snapshot = snapshots.get(version)
-        if snapshot is None or group[0][0]["model_version"] != model.manifest.model_version:
-            for score, _ in group:
-                found.unexplained.append(
-                    f"{_name(score)}: adapter v{version} of model {score['model_version']} is not "
-                    "in the registry under this model"
-                )
-            continue
-        again, shadow_again = scorer(np.stack([x for _, x in group]), snapshot.adapter)
+        made_with = in_force.of(score)
+        if made_with is None or score["model_version"] != model.manifest.model_version:
+            found.unexplained.append(
+                f"{_name(score)}: adapter v{score['adapter_version']} of model "
+                f"{score['model_version']} is not in the registry as in force there under this "
+                "model"
+            )
+        else:
+            alike[made_with[0]].append((score, x))
+    for group in alike.values():
+        made_with = in_force.of(group[0][0])
+        assert made_with is not None
+        version = made_with[1].version
+        again, shadow_again = scorer(np.stack([x for _, x in group]), made_with[1])
         found.checked += len(group)
         for (score, _), one, shadow in zip(
             group, again.tolist(), shadow_again.tolist(), strict=True

@@ -16,7 +16,6 @@ from consumer import evidence, restore, states
 from consumer.caching import JoinCaches
 from consumer.evidence import Evidence
 from consumer.heal import Moments
-from consumer.healing import Healing
 from consumer.join import Join
 from consumer.kafka.reader import Reader
 from consumer.kafka.sink import Sink
@@ -24,7 +23,8 @@ from consumer.model_directory import Model
 from consumer.order import Lane
 from consumer.partition import Restored
 from consumer.pipeline import HEALER, Pipeline
-from consumer.registry import MOMENTS, REQUESTS
+from consumer.policy import Memories, MonitorBatch, Policy
+from consumer.registry import MOMENTS, REQUESTS, InForce, Place
 from consumer.restore import Checkpoint, RegistryTopic
 from consumer.settings import Settings
 
@@ -70,7 +70,7 @@ class Checkpoints:
         for number in joins:
             self._written.pop(number, None)
 
-    def _of_heals(self, healing: Healing) -> None:
+    def _of_heals(self, healing: Policy) -> None:
         if healing.moments is not self._moments:
             self._moments = healing.moments
             self._registry(MOMENTS, states.to_bytes(self._moments) if self._moments else None)
@@ -122,27 +122,62 @@ class Checkpoints:
     ) -> Restored:
         """What the pipeline needs to go on from a checkpoint."""
         state = found.pipeline
-        version = state.get("active")
+        record = state.get("active")
         active = None
-        if version is not None:
-            active = registry.snapshots.get(version)
-            if active is None:
-                active = restore.snapshots(self._settings, self._model).get(version)
-        features, count = self._model.features, state.get("labelled_rows", 0)
+        if record is not None:
+            snapshot = registry.snapshots.get(record["version"])
+            if snapshot is None:
+                every = restore.snapshots(self._settings, self._model)
+                snapshot = every.get(record["version"])
+            if snapshot is not None:
+                active = InForce.of(record, snapshot)
+        settings, features = self._settings, self._model.features
+        position = found.positions.get(settings.input.transactions.topic, 0)
+        count = state.get("labelled_rows", 0)
+        remembered, unweighed = state.get("remembered", (0, 0))
+        rows = None
+        if remembered and state["watch"]["cutter"]["seen"]:
+            rows = restore.transactions(
+                reader, settings, features, number, state["first_offset"], position - 1
+            )
         cached, start = self._caches.read(reader, number)
         return Restored(
             state,
-            found.positions.get(self._settings.input.transactions.topic, 0),
+            position,
             active,
-            restore.labelled(reader, self._settings, features, number, count),
+            None if rows is None else rows.x,
+            restore.labelled(reader, settings, features, number, count),
+            restore.labelled(reader, settings, features, number, remembered, corrected=True),
+            unweighed,
             cached,
-            restore.changelog(reader, self._settings, number, start),
+            restore.changelog(reader, settings, number, start),
         )
 
     def take_over(
-        self, healing: Healing, found: Checkpoint | None, registry: RegistryTopic
+        self, reader: Reader, healing: Policy, found: Checkpoint | None, registry: RegistryTopic
     ) -> None:
         """Heal here from now on, from where the healer before us was."""
         state = found.healing if found is not None else None
-        healing.take_over(state, registry.moments, registry.open_requests)
+        batches = [self._batch(reader, *where) for where in healing.recent(state)]
+        healing.take_over(
+            state,
+            Memories(
+                registry.moments,
+                registry.open_requests,
+                registry.regimes,
+                registry.snapshots,
+                [batch for batch in batches if batch is not None],
+            ),
+        )
         self._moments, self._requests = healing.moments, healing.open_requests
+
+    def _batch(self, reader: Reader, number: int, first: int, last: int) -> MonitorBatch | None:
+        found = restore.transactions(
+            reader, self._settings, self._model.features, number, first, last
+        )
+        if found is None:
+            return None
+        time, offset = found.event_time, found.offset
+        topic = self._settings.input.transactions.topic
+        place = Place(topic, number, int(offset[-1]), int(time[-1]))
+        return MonitorBatch(found.x, int(offset[0]), int(time[0]), place)

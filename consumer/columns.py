@@ -100,6 +100,7 @@ class Scores:
     decline_threshold: float
     adapter_version: int
     state: str
+    provisional: bool = False  # made with what no label has confirmed
 
     def __len__(self) -> int:
         return len(self.transactions)
@@ -143,6 +144,26 @@ class Labelled:
             self.adapter_version[part],
             self.offset[part],
             self.weight[part],
+        )
+
+    def only(self, chosen: NDArray[np.bool_]) -> Labelled:
+        """The chosen rows, (rows,)."""
+        at = np.flatnonzero(chosen)
+        numbers: list[int] = at.tolist()
+        return Labelled(
+            self.partition,
+            [self.ids[n] for n in numbers],
+            self.event_time[at],
+            self.labelled_at[at],
+            self.is_fraud[at],
+            [self.source[n] for n in numbers],
+            self.x[at],
+            self.score[at],
+            self.shadow[at],
+            self.threshold[at],
+            self.adapter_version[at],
+            self.offset[at],
+            self.weight[at],
         )
 
     @staticmethod

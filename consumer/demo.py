@@ -99,7 +99,7 @@ def _judge(settings: Settings, console: Console, test: Path, drifted: Path) -> N
     clean, moved = evaluate.load(test, model), evaluate.load(drifted, model)
     snapshot = evaluate.last_deployed(settings, model)
     threshold, cost = settings.decision.threshold, settings.cost
-    healed, frozen = evaluate.scores(model, moved, snapshot.adapter)
+    healed, frozen = evaluate.scores(model, moved, snapshot)
     trained, _ = evaluate.scores(model, clean, None)
     stages = [
         Stage("clean, as trained", evaluate.judge(trained, clean, threshold)),

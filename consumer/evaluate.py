@@ -14,9 +14,8 @@ from consumer import metrics, restore, rows
 from consumer.columns import Float32
 from consumer.errors import RegistryError
 from consumer.metrics import Confusion
-from consumer.model import AdapterState
 from consumer.model_directory import Model
-from consumer.registry import Snapshot
+from consumer.registry import InForce
 from consumer.score import Scorer
 from consumer.settings import Cost, Settings
 
@@ -29,9 +28,12 @@ class Stage:
     counts: Confusion
 
 
-def scores(model: Model, table: rows.Rows, adapter: AdapterState | None) -> tuple[Float32, Float32]:
-    """Scores of an adapter state (None: the model's own) and of the shadow, on a table."""
-    return Scorer(model)(table.x, model.base_adapter if adapter is None else adapter)
+def scores(model: Model, table: rows.Rows, in_force: InForce | None) -> tuple[Float32, Float32]:
+    """Scores of what is in force (None: the model as trained) and of the shadow, on a table."""
+    scorer = Scorer(model)
+    if in_force is None:
+        return scorer.adapted(table.x, model.base_adapter)
+    return scorer(table.x, in_force)
 
 
 def judge(score: Float32, table: rows.Rows, threshold: float) -> Confusion:
@@ -53,15 +55,15 @@ def load(file: Path, model: Model) -> rows.Rows:
     return rows.load(file, model.features, "is_fraud")
 
 
-def last_deployed(settings: Settings, model: Model) -> Snapshot:
-    """The snapshot that new batches would begin with.
+def last_deployed(settings: Settings, model: Model) -> InForce:
+    """What new batches would begin with.
 
     Raises: RegistryError where the registry topic holds none.
     """
-    _, snapshot = restore.from_topic(settings, model)
-    if snapshot is None:
+    _, deployed = restore.from_topic(settings, model)
+    if deployed is None:
         raise RegistryError(f"{settings.topic('registry')} holds no snapshot of this model")
-    return snapshot
+    return deployed
 
 
 def table(title: str, stages: Sequence[Stage], cost: Cost) -> Table:

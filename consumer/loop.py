@@ -229,7 +229,7 @@ class Loop:
                     healing = self._pipeline.healing
                     if self._registry.deployed is not None:
                         healing.follow(self._registry.deployed)
-                    self._checkpoints.take_over(healing, found, self._registry)
+                    self._checkpoints.take_over(reader, healing, found, self._registry)
             self._pipeline.assign(partitions, _now_ms(), restored)
         self._committed |= starts
         return starts

@@ -2,6 +2,7 @@
 
 model.toml            features, rules, reference statistics, hashes, how it was trained
 model.safetensors     every weight
+reference.safetensors quantiles of the training rows, a feature a column
 shadow.safetensors    only where a separately trained model stands beside it
 """
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from consumer import rules as rule_text
 from consumer import states
+from consumer.columns import Float32
 from consumer.errors import ModelError, RegistryError
 from consumer.model import PlainMLP, SelfHealingMLP
 from consumer.rules import Rules
@@ -28,6 +30,7 @@ FORMAT = 1
 MANIFEST = "model.toml"
 WEIGHTS = "model.safetensors"
 SHADOW = "shadow.safetensors"
+REFERENCE = "reference.safetensors"
 
 
 class _Table(BaseModel):
@@ -70,6 +73,7 @@ class Manifest(_Table):
     reference: Reference
     fidi: Fidi
     shadow: Shadow | None = None
+    reference_sha256: str | None = None  # of the quantiles; without them nothing is aligned
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -82,6 +86,7 @@ class Model:
     rules: Rules
     shadow: nn.Module | None
     base_adapter: Mapping[str, Tensor] = field(repr=False)
+    quantiles: Float32 | None = field(default=None, repr=False)  # (quantiles, features)
 
     @property
     def features(self) -> list[str]:
@@ -120,10 +125,14 @@ def save(
     reference: Reference,
     training: dict[str, Any],
     shadow: PlainMLP | None = None,
+    quantiles: Float32 | None = None,
 ) -> Manifest:
     """Write a model directory; existing files of one are replaced."""
     weights = states.to_bytes(module.state_dict())
     shadow_bytes = None if shadow is None else states.to_bytes(shadow.state_dict())
+    reference_bytes = (
+        None if quantiles is None else states.to_bytes({"quantiles": torch.from_numpy(quantiles)})
+    )
     manifest = Manifest(
         format=FORMAT,
         model_version=states.sha256(weights)[:12],
@@ -138,6 +147,7 @@ def save(
         shadow=None
         if shadow_bytes is None
         else Shadow(architecture="PlainMLP", sha256=states.sha256(shadow_bytes)),
+        reference_sha256=None if reference_bytes is None else states.sha256(reference_bytes),
         training=training,
     )
     make_folder(directory)
@@ -147,6 +157,10 @@ def save(
             (directory / SHADOW).write_bytes(shadow_bytes)
         else:
             (directory / SHADOW).unlink(missing_ok=True)
+        if reference_bytes is not None:
+            (directory / REFERENCE).write_bytes(reference_bytes)
+        else:
+            (directory / REFERENCE).unlink(missing_ok=True)
         text = tomli_w.dumps(manifest.model_dump(exclude_none=True))
         (directory / MANIFEST).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -201,7 +215,24 @@ def load(directory: Path) -> Model:
         Rules([rule_text.parse(text) for text in manifest.rules], manifest.features),
         shadow,
         module.adapter_state(),
+        _quantiles(directory, manifest),
     )
+
+
+def _quantiles(directory: Path, manifest: Manifest) -> Float32 | None:
+    if manifest.reference_sha256 is None:
+        return None
+    file = directory / REFERENCE
+    try:
+        found = states.from_bytes(file.read_bytes(), manifest.reference_sha256, str(file))
+        quantiles: Float32 = found["quantiles"].numpy()
+    except OSError as error:
+        raise ModelError(f"{file}: {error.strerror}") from error
+    except (RegistryError, KeyError) as error:
+        raise ModelError(f"{file}: {error}") from error
+    if quantiles.ndim != 2 or quantiles.shape[1] != len(manifest.features):
+        raise ModelError(f"{file}: quantiles of {quantiles.shape}, one column a feature is wanted")
+    return quantiles
 
 
 def _check_lengths(manifest: Manifest, directory: Path) -> None:

@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from consumer.columns import Int64, Labels, Transactions
-from consumer.healing import Idle
 from consumer.pipeline import Pipeline
+from consumer.policy import Idle
 from consumer.settings import Order
 
 # Rows that wait in a queue before its partition is paused: a hundred batches, so that polling and
@@ -160,7 +160,9 @@ class Sequencer(Generic[R]):
                 return  # revoked while an inline heal was waited for
             if lane.ends_at is not None:
                 lane.ends_at = None
-                self._pipeline.end_batch(partition)
+                self._pipeline.end_batch(partition, self._idle)
+                if self.lanes.get(partition) is not lane:
+                    return
         labels = len(lane.labels)
         if not lane.transactions.at_end:
             until = lane.transactions.clock + ALIGN_MS
@@ -187,7 +189,7 @@ class Sequencer(Generic[R]):
             return True  # revoked while an inline heal was waited for
         if lane.ends_at is not None:
             lane.ends_at = None
-            self._pipeline.end_batch(partition)
+            self._pipeline.end_batch(partition, self._idle)
             return True
         self._take_and_score(partition)
         return True

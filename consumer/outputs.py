@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 from consumer.columns import Labelled, Scores
 from consumer.events import Event
-from consumer.registry import Activation, Snapshot
+from consumer.registry import Activation, InForce, Snapshot
 from consumer.threshold import Command
 
 Changes = list[tuple[str, bytes | None]]  # keys and values of a changelog; None is a tombstone
@@ -22,7 +22,9 @@ class Outputs:
     pending: list[tuple[int, Changes]] = field(default_factory=list)  # of a partition's join
     snapshots: list[Snapshot] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
-    deployed: list[int] = field(default_factory=list)  # versions, the last one counts
+    deployed: list[InForce] = field(default_factory=list)  # the last one counts
+    # Other records of the registry: key, value, manifest.
+    registry: list[tuple[str, bytes | None, bytes]] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 

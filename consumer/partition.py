@@ -9,10 +9,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from consumer.columns import Labelled
-from consumer.healing import HEALTHY
+from consumer.columns import Float32, Labelled
 from consumer.join import Join
-from consumer.registry import Place, Snapshot
+from consumer.policy import HEALTHY
+from consumer.registry import InForce, Place
 from consumer.running import Running
 from consumer.watch import Watch
 
@@ -26,8 +26,11 @@ class Restored:
 
     state: Mapping[str, Any]  # of `Partition.state`
     position: int  # offset of the next transaction to score
-    active: Snapshot | None = None  # in force for the batch in progress
+    active: InForce | None = None  # for the batch in progress
+    rows: Float32 | None = None  # of the batch in progress, where the policy remembers
     labelled: Labelled | None = None  # joined rows that no labelled batch has taken
+    memory: Labelled | None = None  # and those that the policy remembers,
+    unweighed: int = 0  # of which so many, the last ones, wait for the end of the batch
     cached: Mapping[str, NDArray[Any]] | None = None  # of the join, if a local copy was left
     changelog: Changelog = ()  # what came after the copy
 
@@ -64,7 +67,9 @@ class Partition:
     watch: Watch
     join: Join
     running: Running
-    active: Snapshot | None = None  # in force for the rows of the current batch
+    active: InForce | None = None  # for the rows of the current batch
+    rows: list[Float32] = field(default_factory=list)  # of it, where the policy remembers
+    start_ms: int = 0  # event time of its first
     state: str = HEALTHY  # when the current batch began
     batches: int = 0
     first_offset: int = 0
@@ -92,10 +97,11 @@ class Partition:
             "watch": self.watch.state(),
             "join": self.join.state(),
             "running": self.running.state(),
-            "active": self.active.version if self.active else None,
+            "active": self.active.record("") if self.active else None,
             "state": self.state,
             "batches": self.batches,
             "first_offset": self.first_offset,
+            "start_ms": self.start_ms,
             "place": self.place,
             "alarm": self.alarm,
             "unanswered": self.unanswered,
@@ -126,7 +132,16 @@ class Partition:
         self.place = Place(**state["place"]) if state["place"] else None
         self.alarm, self.unanswered = tuple(state["alarm"]), tuple(state["unanswered"])
         self.labelled = [restored.labelled] if restored.labelled is not None else []
-        for name in ("state", "batches", "first_offset", "labelled_batches", "labels", "scored"):
+        self.rows = [restored.rows] if restored.rows is not None else []
+        for name in (
+            "state",
+            "batches",
+            "first_offset",
+            "start_ms",
+            "labelled_batches",
+            "labels",
+            "scored",
+        ):
             setattr(self, name, state[name])
         for name in ("joined", "right", "shadow_right"):
             setattr(self, name, state[name])

@@ -10,19 +10,22 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from consumer import failpoints, notices
 from consumer.breaker import Trip
 from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
-from consumer.healing import Healing, Idle
 from consumer.join import Join
 from consumer.join_record import schema_of
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.partition import DeadLetters, Partition, Restored
-from consumer.registry import Activation, Place, Registry, Snapshot
+from consumer.policies import policy_of
+from consumer.policy import Idle, MonitorBatch
+from consumer.registry import Activation, InForce, Place, Registry
 from consumer.running import Running
 from consumer.score import Scorer
 from consumer.settings import DAY_MS, Settings
@@ -57,9 +60,9 @@ class Pipeline:
         self.out = Outputs()
         manifest = model.manifest
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
-        self.healing = Healing(settings, model, registry, self._events, self.out)
+        self.healing = policy_of(settings)(settings, model, registry, self._events, self.out)
 
-    def start(self, deployed: Snapshot | None, now_ms: int, why: str = "process start") -> None:
+    def start(self, deployed: InForce | None, now_ms: int, why: str = "process start") -> None:
         """Begin, from a restored adapter state or from the model's own."""
         self.healing.start(deployed)
         consistency = len(self._model.rules) > 0
@@ -99,7 +102,9 @@ class Pipeline:
                 Running(settings.prequential.window_rows, settings.cost),
             )
             if restored and number in restored:
-                part.load(restored[number])
+                found = restored[number]
+                part.load(found)
+                self.healing.bring_back(found.memory, found.unweighed)
                 self._events.load(number, restored[number].state.get("ordinals", {}))
             self._partitions[number] = part
             self._fresh.append(number)
@@ -111,6 +116,7 @@ class Pipeline:
         """End what a restart found half done, before anything new is processed."""
         if not self._fresh:
             return
+        self.healing.resume()
         if self._inline:
             self.healing.settle(idle)
         while self._fresh:
@@ -121,7 +127,8 @@ class Pipeline:
     def checkpoint(self, partition: int) -> dict[str, Any]:
         """What `assign` needs to begin where the partition stands now."""
         state = self._partitions[partition].checkpoint()
-        return {**state, "ordinals": self._events.state(partition)}
+        remembered = self.healing.remembered(partition)
+        return {**state, "ordinals": self._events.state(partition), "remembered": remembered}
 
     def revoke(self, partitions: Sequence[int], now_ms: int) -> None:
         """Forget these partitions."""
@@ -147,7 +154,7 @@ class Pipeline:
         if part.watch.rows:
             return False
         self.healing.collect()
-        return partition in self._swapped and part.active is not self.healing.deployed
+        return partition in self._swapped and part.active != self.healing.deployed
 
     def committed(self) -> None:
         """Take note that everything handed out so far is committed."""
@@ -161,7 +168,7 @@ class Pipeline:
         if part.watch.rows == 0:
             self._begin_batch(part, transactions)
         assert part.active is not None
-        score, shadow = self._scorer(transactions.x, part.active.adapter)
+        score, shadow = self._scorer(transactions.x, part.active)
         thresholds = self.healing.thresholds
         scores = Scores(
             transactions,
@@ -171,7 +178,10 @@ class Pipeline:
             thresholds.decision_decline_threshold,
             part.active.version,
             part.state,
+            part.active.provisional,
         )
+        if self.healing.remembers:
+            part.rows.append(transactions.x)
         part.watch.take(
             transactions.event_time, transactions.x, score, thresholds.watch_conflict_probability
         )
@@ -209,7 +219,7 @@ class Pipeline:
         to_batch = max(1, self._settings.batch.rows - part.labelled_rows)
         return min(to_batch, notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW)
 
-    def end_batch(self, partition: int) -> None:
+    def end_batch(self, partition: int, idle: Idle) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
         part = self._partitions[partition]
         assert part.place is not None
@@ -223,6 +233,10 @@ class Pipeline:
         self.out.events += notices.monitored(self._events, part, signal, raised=raised, rows=rows)
         self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
         self.healing.collect()
+        if self.healing.remembers:
+            x, part.rows = np.concatenate(part.rows), []
+            batch = MonitorBatch(x, part.first_offset, part.start_ms, part.place)
+            self.healing.batch_ended(batch, idle)
 
     def settle(self, idle: Idle) -> None:
         """Wait until no heal is open."""
@@ -319,7 +333,8 @@ class Pipeline:
     def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
         part.first_offset = int(transactions.offset[0])
         part.state = self.healing.state
-        if part.active is not self.healing.deployed:
+        part.start_ms = int(transactions.event_time[0])
+        if part.active != self.healing.deployed:
             failpoints.reach("swap")
             part.active = self.healing.deployed
             self._swapped.add(transactions.partition)
@@ -330,7 +345,7 @@ class Pipeline:
                 int(transactions.event_time[0]),
             )
             self.out.activations.append(
-                Activation(place, part.active.version, self._model.manifest.model_version)
+                Activation(place, part.active, self._model.manifest.model_version)
             )
 
     def _of_partitions(self, action: str, partitions: Sequence[int], now_ms: int) -> None:
@@ -348,6 +363,7 @@ class Pipeline:
         if len(matched.corrected):
             self.out.corrected.append(matched.corrected)
             part.running.correct(matched.corrected, matched.was)
+            self.healing.corrected(matched.corrected)
         if len(matched.joined):
             self._joined(part, matched.joined)
         if part.labels % notices.LABEL_WINDOW == 0:
@@ -382,6 +398,7 @@ class Pipeline:
             )
             self.out.events.append(notices.prequential(self._events, place, window))
         part.labelled.append(rows)
+        self.healing.joined(rows)
 
     def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
         size = self._settings.batch.rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import orjson
 import structlog
 
 from consumer import encode
@@ -13,7 +14,7 @@ from consumer.kafka import dead_letters
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.sink import Sink
 from consumer.outputs import Outputs
-from consumer.registry import DEPLOYED, version_record
+from consumer.registry import DEPLOYED
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -22,6 +23,8 @@ log = structlog.get_logger()
 TROUBLE = {
     "drift-detected",
     "rollback",
+    "cannot-heal",
+    "signal-lost",
     "thresholds-refused",
     "dead-letters",
     "dead-letter-flood",
@@ -88,8 +91,11 @@ class Publisher:
             self._sink.produce(topic, snapshot.key, snapshot.value, headers=manifest)
         for activation in out.activations:
             self._sink.produce(topic, activation.key, activation.value)
-        for version in out.deployed:
-            self._sink.produce(topic, DEPLOYED, version_record(version, self._model_version))
+        for key, value, about in out.registry:
+            self._sink.produce(topic, key, value, headers=[("manifest", about)])
+        for in_force in out.deployed[-1:]:
+            value = orjson.dumps(in_force.record(self._model_version))
+            self._sink.produce(topic, DEPLOYED, value)
 
     def _events(self, events: list[Event]) -> None:
         for event in events:

@@ -16,7 +16,7 @@ from consumer import states
 from consumer.errors import RegistryError
 from consumer.model import AdapterState
 
-Kind = Literal["base", "pre-heal", "post-heal"]
+Kind = Literal["base", "pre-heal", "post-heal", "pool"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,47 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class InForce:
+    """What scores are made with: a snapshot, and the weights of the experts in it.
+
+    Without weights the snapshot is an adapter state, and it alone decides.
+    """
+
+    snapshot: Snapshot = field(compare=False)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    provisional: bool = False  # no label has confirmed it
+    version: int = -1
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "version", self.snapshot.version)
+
+    def record(self, model_version: str) -> dict[str, Any]:
+        """As it is published, but for the numbers."""
+        return {
+            "version": self.version,
+            "model_version": model_version,
+            "provisional": self.provisional,
+            "weights": dict(self.weights),
+        }
+
+    @staticmethod
+    def of(record: Mapping[str, Any], snapshot: Snapshot) -> InForce:
+        """From a record, whose version is the snapshot's."""
+        return InForce(snapshot, dict(record.get("weights") or {}), bool(record["provisional"]))
+
+
+@dataclass(frozen=True, slots=True)
 class Activation:
-    """From `place.offset` on, `version` is in force on that partition."""
+    """From `place.offset` on, this is in force on that partition."""
 
     place: Place
-    version: int
+    in_force: InForce
     model_version: str
+
+    @property
+    def version(self) -> int:
+        """Of the snapshot."""
+        return self.in_force.version
 
     @property
     def key(self) -> str:
@@ -67,17 +102,13 @@ class Activation:
     @property
     def value(self) -> bytes:
         """The record's value."""
-        return version_record(self.version, self.model_version)
+        return orjson.dumps(self.in_force.record(self.model_version))
 
 
 DEPLOYED = "deployed"  # key of the record that names the version which new batches begin with
 MOMENTS = "optimiser"  # of the optimiser that continues them: what every heal begins with
+REGIME = "regime/"  # and its number: a regime that may come back, and what was in force in it
 REQUESTS = "requests"  # of the heals that were open at the last commit
-
-
-def version_record(version: int, model_version: str) -> bytes:
-    """Value of `deployed` and of every `active/…` record."""
-    return orjson.dumps({"version": version, "model_version": model_version, "provisional": False})
 
 
 class Registry:

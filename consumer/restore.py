@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 import orjson
 import structlog
+from confluent_kafka import Message
 
 from consumer import evidence, failpoints, states
-from consumer.columns import Labelled
+from consumer.columns import Labelled, Transactions
+from consumer.decode import TransactionDecoder
 from consumer.errors import RegistryError
 from consumer.evidence import Evidence
 from consumer.heal import Moments
-from consumer.kafka.reader import Follower, Reader
+from consumer.kafka.reader import Follower, Reader, read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
-from consumer.registry import DEPLOYED, MOMENTS, REQUESTS, Registry, Snapshot
+from consumer.registry import DEPLOYED, MOMENTS, REGIME, REQUESTS, InForce, Registry, Snapshot
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -42,7 +44,8 @@ class RegistryTopic:
         self.snapshots: dict[int, Snapshot] = {}
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
-        self._deployed: int | None = None
+        self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
+        self._deployed: InForce | None = None
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
         try:
@@ -52,12 +55,12 @@ class RegistryTopic:
             raise
 
     @property
-    def deployed(self) -> Snapshot | None:
+    def deployed(self) -> InForce | None:
         """What was deployed last; None on a new registry."""
-        if self._deployed is None:
+        if self._deployed is None and self.snapshots:
             # The base snapshot: nothing was healed yet.
-            return self.snapshots[min(self.snapshots)] if self.snapshots else None
-        return self.snapshots[self._deployed]
+            return InForce(self.snapshots[min(self.snapshots)])
+        return self._deployed
 
     def catch_up(self) -> None:
         """Read to the end of now."""
@@ -68,7 +71,7 @@ class RegistryTopic:
             count = self._foreign - foreign
             log.warning("registry snapshots of another base model passed over", count=count)
 
-    def follow(self) -> Snapshot | None:
+    def follow(self) -> InForce | None:
         """What was deployed since, by whichever replica; None where nothing was."""
         before = self._deployed
         added = self._follower.added()
@@ -94,6 +97,11 @@ class RegistryTopic:
                     self.snapshots[snapshot.version] = snapshot
             elif key == DEPLOYED and record.value is not None:
                 self._deployed = self._good(record.value)
+            elif key.startswith(REGIME):
+                number = int(key.removeprefix(REGIME))
+                self.regimes.pop(number, None)
+                if (regime := self._ours(record, key)) is not None:
+                    self.regimes[number] = regime[0], manifest_of(record, key)
             elif key == MOMENTS:
                 self.moments = None
                 if (value := self._ours(record, key)) is not None:
@@ -108,7 +116,9 @@ class RegistryTopic:
     def _forget(self) -> None:
         """Of thousands of heals only those stay that may be asked for."""
         best = self.registry.best
-        kept = {self._deployed, best.version if best else None, *sorted(self.snapshots)[-NEWEST:]}
+        asked = {found.version for found in (best, self._deployed) if found is not None}
+        asked |= {int(manifest["version"]) for _, manifest in self.regimes.values()}
+        kept = asked | set(sorted(self.snapshots)[-NEWEST:])
         self.snapshots = {v: s for v, s in self.snapshots.items() if v in kept}
 
     def _ours(self, record: Record, key: str) -> tuple[bytes, str] | None:
@@ -120,18 +130,25 @@ class RegistryTopic:
             return None
         return record.value, str(manifest["sha256"])
 
-    def _good(self, value: bytes) -> int | None:
-        """The version the record names, or where it is not good the last good one before it."""
+    def _good(self, value: bytes) -> InForce | None:
+        """What the record names, or where it is not good the last good snapshot before it."""
         try:
-            version = int(orjson.loads(value)["version"])
+            record = orjson.loads(value)
+            version = int(record["version"])
+            if version in self.snapshots:
+                return InForce.of(record, self.snapshots[version])
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             log.error(f"registry record {DEPLOYED} is not readable; the last good one is taken")
             version = max(self.snapshots, default=0)
-        return max((v for v in self.snapshots if v <= version), default=None)
+        before = max((v for v in self.snapshots if v <= version), default=None)
+        if before is None:
+            return None
+        weights = self._deployed.weights if self._deployed is not None else {}
+        return InForce(self.snapshots[before], weights)
 
 
-def from_topic(settings: Settings, model: Model) -> tuple[Registry, Snapshot | None]:
-    """The registry as it was left, and the snapshot deployed last; None on a new registry."""
+def from_topic(settings: Settings, model: Model) -> tuple[Registry, InForce | None]:
+    """The registry as it was left, and what was deployed last; None on a new registry."""
     topic = RegistryTopic(settings, model)
     topic.close()
     return topic.registry, topic.deployed
@@ -167,7 +184,7 @@ class Checkpoint:
         )
 
 
-FORMAT = 1
+FORMAT = 2
 
 
 def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) -> Checkpoint | None:
@@ -194,15 +211,22 @@ def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) ->
 
 
 def labelled(
-    reader: Reader, settings: Settings, features: Sequence[str], number: int, count: int
+    reader: Reader,
+    settings: Settings,
+    features: Sequence[str],
+    number: int,
+    count: int,
+    *,
+    corrected: bool = False,
 ) -> Labelled | None:
-    """The last `count` joined rows of a partition, which no labelled batch has taken yet."""
+    """The last `count` joined rows of a partition; `corrected`: with the labels of now."""
     if not count:
         return None
     ask = count
     while True:
         found = reader.last(settings.topic("labelled"), number, ask)
         rows = [orjson.loads(message.value() or b"{}") for message in found]
+        later = {row["transaction_id"]: row["is_fraud"] for row in rows if row["correction"]}
         rows = [row for row in rows if not row["correction"]]
         if len(rows) >= count or len(found) < ask:
             break
@@ -214,7 +238,46 @@ def labelled(
             wanted=count,
             found=len(rows),
         )
+    if corrected:
+        rows = [
+            {**row, "is_fraud": later.get(row["transaction_id"], row["is_fraud"])} for row in rows
+        ]
     return _labelled(number, rows[-count:], features) if rows else None
+
+
+def transactions(
+    reader: Reader, settings: Settings, features: Sequence[str], number: int, first: int, last: int
+) -> Transactions | None:
+    """What can be read of a partition's transactions from offset `first` to `last`, both too.
+
+    Their topic is another team's and may keep them for less long: None where none is left.
+    """
+    source = settings.input.transactions
+    decode = TransactionDecoder(source, features, settings.input.max_message_bytes)
+    found: list[Message] = []
+    for messages in reader.chunks(source.topic, number, first):
+        found += [message for message in messages if (message.offset() or 0) <= last]
+        if (messages[-1].offset() or 0) >= last:
+            break
+    if not found:
+        return None
+    # They were readable when they were scored: the clock of today has no say in it.
+    now_ms = max(message.timestamp()[1] for message in found)
+    values = [_bytes(message.value()) for message in found]
+    rows, _ = decode(number, values, [message.offset() or 0 for message in found], now_ms)
+    return rows if len(rows) else None
+
+
+def activations(settings: Settings) -> dict[int, tuple[list[int], list[Mapping[str, Any]]]]:
+    """What was put in force where: offsets in order and their records, by partition."""
+    topic = settings.input.transactions.topic
+    found: dict[int, dict[int, Mapping[str, Any]]] = {}
+    for record in read_all(settings.kafka, settings.topic("registry")):
+        kind, _, place = (record.key or b"").decode(errors="replace").partition("/")
+        if kind == "active" and record.value is not None and place.startswith(f"{topic}/"):
+            number, offset = place.removeprefix(f"{topic}/").split("/")
+            found.setdefault(int(number), {})[int(offset)] = orjson.loads(record.value)
+    return {n: (sorted(of), [of[at] for at in sorted(of)]) for n, of in found.items()}
 
 
 def changelog(

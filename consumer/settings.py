@@ -32,6 +32,7 @@ ENV_PREFIX = "REFLEXIVE__"
 TimeFormat = Literal["auto", "epoch_ms", "epoch_s", "iso8601"]
 Order = Literal["arrival", "event_time"]
 HealMode = Literal["threaded", "inline"]
+HealPolicy = Literal["hedge", "paper", "frozen", "always_heal", "periodic_reset"]
 Delivery = Literal["exactly_once", "at_least_once"]
 
 
@@ -187,13 +188,20 @@ class Watch(Section):
 
 
 class Heal(Section):
-    """How a heal runs. Defaults are the published ones."""
+    """What heals, and how a heal runs."""
+
+    policy: HealPolicy = Field(
+        "hedge",
+        description="hedge: experts weighed by their log loss on labels, the frozen model always "
+        "among them; paper: as published. Baselines: frozen heals nothing, always_heal every "
+        "labelled batch, periodic_reset the same with a reset every 10.",
+    )
 
     mode: HealMode = Field(
         "threaded", description="threaded: scoring goes on; inline: deterministic replay."
     )
-    steps: int = Field(5, ge=1, description="Adam steps a heal.")
-    learning_rate: float = Field(0.003, gt=0, description="Adam's learning rate.")
+    steps: int = Field(5, ge=1, description="Adam steps a heal of policy paper.")
+    learning_rate: float = Field(0.003, gt=0, description="Its learning rate.")
 
 
 class Health(Section):

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consumer import model_directory, rows, rules, train
 from consumer.errors import DataError
+from consumer.reference import quantiles
 
 
 def run(
@@ -77,6 +78,7 @@ def run(
         reference=train.reference(table),
         training=trained,
         shadow=shadow,
+        quantiles=quantiles(table.x),
     )
     console.print(f"{out}: model {manifest.model_version}")
     for name in ("holdout", "test"):

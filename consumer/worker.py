@@ -13,7 +13,9 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from consumer import failpoints, model_directory
 from consumer.columns import Labelled
@@ -34,12 +36,30 @@ class HealRequest:
     start: AdapterState
     moments: Moments | None = None
 
+    def run(self, healer: Healer, cancelled: Callable[[], bool]) -> Healed:
+        """On the worker's thread."""
+        return healer.heal(
+            self.start,
+            self.rows.x,
+            self.rows.is_fraud,
+            self.conflict_probability,
+            cancelled,
+            moments=self.moments,
+        )
+
+
+class Request(Protocol):
+    """What a policy hands over: it runs on the worker's thread, with the policy's healer."""
+
+    def run(self, healer: Any, cancelled: Callable[[], bool]) -> Any:
+        """Heal. Raises: CancelledError soon after `cancelled` says so; DivergedError."""
+
 
 @dataclass(frozen=True, slots=True)
 class HealResult:
     """What became of a request: a candidate, or why there is none."""
 
-    healed: Healed | None
+    healed: Any  # as the request's `run` gives it; None where there is a reason
     reason: str = ""
 
 
@@ -50,10 +70,10 @@ class _Stop:
 class Worker:
     """Runs heals one at a time on a thread of its own."""
 
-    def __init__(self, healer: Healer, *, low_priority: bool) -> None:
+    def __init__(self, healer: Any, *, low_priority: bool) -> None:
         self._healer = healer
         self._low_priority = low_priority
-        self._requests: queue.Queue[HealRequest | _Stop] = queue.Queue(1)
+        self._requests: queue.Queue[Request | _Stop] = queue.Queue(1)
         self._results: queue.Queue[HealResult] = queue.Queue(1)
         self._busy = False
         self._cancelled = threading.Event()
@@ -65,7 +85,7 @@ class Worker:
         """Is a request handed over whose result was not taken?"""
         return self._busy
 
-    def submit(self, request: HealRequest) -> None:
+    def submit(self, request: Request) -> None:
         """Hand over a request; only when not `busy`."""
         self._busy = True
         self._requests.put_nowait(request)
@@ -105,17 +125,10 @@ class Worker:
         while not isinstance(item := self._requests.get(), _Stop):
             self._results.put(self._heal(item))
 
-    def _heal(self, request: HealRequest) -> HealResult:
+    def _heal(self, request: Request) -> HealResult:
         failpoints.reach("heal")
         try:
-            healed = self._healer.heal(
-                request.start,
-                request.rows.x,
-                request.rows.is_fraud,
-                request.conflict_probability,
-                self._cancelled.is_set,
-                moments=request.moments,
-            )
+            healed = request.run(self._healer, self._cancelled.is_set)
         except CancelledError:
             return HealResult(None, "cancelled")
         except DivergedError as error:

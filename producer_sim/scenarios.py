@@ -156,6 +156,11 @@ def _article_chunks(drawn: Article) -> Iterator[Sample]:
         )
 
 
+def draw(seed: int, purpose: str, concepts: Sequence[Concept]) -> Sample:
+    """100 rows of each concept, which no stream or file of the seed has for another purpose."""
+    return _draw(_rng(seed, purpose), concepts)
+
+
 def _chunks(scenario: Scenario, seed: int, strength: float) -> Iterator[Sample]:
     rng = _rng(seed, "stream")
     for first in count(1, CHUNK_BATCHES):

@@ -97,7 +97,7 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
 
 def settings(flags: dict[str, Any] | None = None) -> Settings:
     """Batches of 20 rows; whatever reflexive.toml lies about is not read."""
-    small = {"batch.rows": BATCH, "batch.span_s": 0}
+    small = {"batch.rows": BATCH, "batch.span_s": 0, "heal.policy": "paper"}
     return load(Path(os.devnull), {**small, **(flags or {})})
 
 
@@ -127,7 +127,7 @@ def score(pipeline: Pipeline, batch: Stream) -> None:
     if pipeline.swap_needs_commit(batch.transactions.partition):
         pipeline.committed()
     pipeline.score(batch.transactions, idle)
-    pipeline.end_batch(batch.transactions.partition)
+    pipeline.end_batch(batch.transactions.partition, idle)
 
 
 def labels_of(pipeline: Pipeline, batch: Stream) -> None:

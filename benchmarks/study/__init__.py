@@ -1,0 +1,1 @@
+"""Is healing worth having? Every scenario under every way labels come, against doing nothing."""

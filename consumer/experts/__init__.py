@@ -1,0 +1,33 @@
+"""The experts: ways to be right after a change, each a few numbers around the frozen network.
+
+A new one is one file here and one line in `pool`. The mixture weighs them by their log loss on
+labels as they come; the frozen model is always among them.
+"""
+
+from __future__ import annotations
+
+from consumer.experts.adapter import Adapter
+from consumer.experts.alignment import Alignment
+from consumer.experts.base import Base, Expert, Learner, State
+from consumer.experts.base_rate import BaseRate
+from consumer.experts.frozen import Frozen
+from consumer.experts.residual import Residual
+from consumer.experts.scaling import Scaling
+from consumer.experts.sparse import Sparse
+from consumer.model_directory import Model
+
+__all__ = ["Base", "Expert", "Learner", "State", "pool"]
+
+
+def pool(model: Model) -> tuple[Expert, ...]:
+    """Every expert for this model, in the order in which their weights stand; frozen first."""
+    mean, sd = model.manifest.reference.mean, model.manifest.reference.sd
+    return (
+        Frozen(),
+        Adapter(),
+        Scaling(mean, sd),
+        Residual(mean, sd),
+        Sparse(mean, sd),
+        Alignment(mean),
+        BaseRate(model.manifest.reference.fraud_share),
+    )

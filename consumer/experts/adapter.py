@@ -1,0 +1,63 @@
+"""The adapter, healed on labelled rows; the backbone's pass is shared with the frozen model."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.descent import Numbers, calibrated, descend
+
+RATE, PATIENCE = 2e-3, 3
+
+
+class Adapter:
+    """`calibrate(head(h + scale * adapter(h)))`, every number of the adapter learnt."""
+
+    name = "adapter"
+
+    def cold(self, base: Base) -> State:
+        """The adapter as trained."""
+        return {**base.adapter, "slope": torch.tensor(1.0), "bias": torch.tensor(0.0)}
+
+    def logit(self, state: State, view: View) -> Tensor:
+        """Log odds of fraud, (rows,)."""
+        return state["slope"] * view.base.logit(view.h, _adapter(state)) + state["bias"]
+
+    def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
+        """A few epochs, fewer over more rows; then calibration."""
+        with torch.no_grad():
+            h = base.represent(torch.from_numpy(rows.x))
+        y, weight = torch.from_numpy(rows.y), torch.from_numpy(rows.weight)
+
+        def loss(p: Numbers, some: Tensor) -> Tensor:
+            logit = base.logit(h[some], p)
+            return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
+
+        count = int((~rows.held).sum())
+        batch = 32 if count < 512 else 128 if count < 1024 else 256
+        epochs = 16 if count < 512 else 8 if count <= 2000 else 4
+        every = -(-count // batch)  # an epoch
+        found = descend(
+            _adapter(start),
+            loss,
+            rows,
+            rate=RATE,
+            batch=batch,
+            steps=epochs * every,
+            every=every,
+            patience=PATIENCE,
+            seed=seed,
+        )
+        with torch.no_grad():
+            raw = base.logit(h, found)
+        slope, bias = calibrated(raw, rows)
+        judged = np.flatnonzero(rows.held)
+        logit = (slope * raw + bias).numpy()[judged]
+        return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)
+
+
+def _adapter(state: State) -> Numbers:
+    return {name: t for name, t in state.items() if name not in ("slope", "bias")}

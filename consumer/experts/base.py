@@ -1,0 +1,117 @@
+"""What every expert shares: the frozen network, rows with their pass through it, learning rows."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from consumer.columns import Float32
+from consumer.model import AdapterState, SelfHealingMLP
+
+State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
+
+# Log odds beyond this are certainty enough: float32 probabilities have no more digits.
+FARTHEST = 15.0
+
+
+class Base:
+    """A frozen copy of the network: an expert learns its own numbers around it, never these."""
+
+    def __init__(self, module: SelfHealingMLP, adapter: AdapterState) -> None:
+        self._module = copy.deepcopy(module).requires_grad_(False)
+        self.adapter = adapter
+
+    def represent(self, x: Tensor) -> Tensor:
+        """What the backbone makes of `x: (rows, features)`: (rows, width)."""
+        return self._module.represent(x)
+
+    def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:
+        """Log odds of fraud, (rows,), under an adapter state (default: as trained)."""
+        module = self._module
+        state = self.adapter if adapter is None else adapter
+        corrected = torch.func.functional_call(module.reflexive, dict(state), (h,))
+        logit: Tensor = module.calibrate(module.head(corrected)).squeeze(-1)
+        return logit.clamp(-FARTHEST, FARTHEST)
+
+    def of(self, x: Tensor) -> Tensor:
+        """Log odds of fraud, (rows,), as the frozen model sees `x: (rows, features)`."""
+        return self.logit(self.represent(x))
+
+
+@dataclass(slots=True)
+class View:
+    """Rows on their way through several experts: the frozen network passes over them once."""
+
+    base: Base
+    x: Tensor  # (rows, features)
+    _h: Tensor | None = field(default=None, repr=False)
+    _frozen: Tensor | None = field(default=None, repr=False)
+
+    @property
+    def h(self) -> Tensor:
+        """The backbone's representation, (rows, width)."""
+        if self._h is None:
+            self._h = self.base.represent(self.x)
+        return self._h
+
+    @property
+    def frozen(self) -> Tensor:
+        """The frozen model's log odds, (rows,)."""
+        if self._frozen is None:
+            self._frozen = self.base.logit(self.h)
+        return self._frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Labelled rows to learn from, oldest first."""
+
+    x: Float32  # (rows, features)
+    y: Float32  # (rows,) 0 or 1
+    weight: Float32  # (rows,) how many rows each stands for, 1 in the mean
+    held: NDArray[np.bool_]  # (rows,) a fixed quarter, never trained on
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def only(self, chosen: NDArray[np.bool_]) -> Learning:
+        """Some of the rows."""
+        return Learning(self.x[chosen], self.y[chosen], self.weight[chosen], self.held[chosen])
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What was learnt, and predictions for rows that had no part in it: what a gate may judge."""
+
+    state: State
+    judged: NDArray[np.int64]  # (judged,) indices of rows
+    logit: Float32  # (judged,)
+
+
+class Expert(Protocol):
+    """Numbers around the frozen network that give log odds. Stateless: they are handed in."""
+
+    @property
+    def name(self) -> str:
+        """As in weights and snapshots."""
+
+    def cold(self, base: Base) -> State:
+        """The numbers to begin with."""
+
+    def logit(self, state: State, view: View) -> Tensor:
+        """Log odds of fraud, (rows,)."""
+
+
+@runtime_checkable
+class Learner(Expert, Protocol):
+    """An expert that learns from labels."""
+
+    def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
+        """Learn from labelled rows, both classes among them."""

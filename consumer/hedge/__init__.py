@@ -1,0 +1,1 @@
+"""The policy `hedge`: experts, weighed by evidence, over the regimes that a stream goes through."""

@@ -1,0 +1,142 @@
+"""When did the stream change? On the means of its features, and on the loss where labels tell.
+
+Both compare the last one, two and three batches with all before them since the last change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from consumer.columns import Float64
+
+LAST = 3  # batches that a change may have begun in
+BEFORE = 5  # batches before them, at least
+# Standard errors, by the number of last batches: the fewer, the more often by chance.
+FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5}
+LOSS_SE = 4.5
+LEAST_LOSS_SD = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """It began `batches` ago, the newest one included."""
+
+    batches: int
+    why: Sequence[str]
+
+
+@dataclass(slots=True)
+class _History:
+    """Batches since the last change: the last three, and sums over those before."""
+
+    last: list[Float64] = field(default_factory=list)
+    count: int = 0
+    total: Any = 0.0
+    squares: Any = 0.0
+
+    def add(self, value: Float64) -> None:
+        self.last.append(value)
+        if len(self.last) > LAST:
+            old = self.last.pop(0)
+            self.count += 1
+            self.total = self.total + old
+            self.squares = self.squares + old**2
+
+    def cut(self, batches: int) -> None:
+        self.last = self.last[len(self.last) - batches :]
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+
+    def state(self) -> dict[str, Any]:
+        plain = [np.asarray(value).tolist() for value in (self.total, self.squares)]
+        return {"last": [v.tolist() for v in self.last], "count": self.count, "sums": plain}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        self.last = [np.asarray(value, np.float64) for value in state["last"]]
+        self.count = state["count"]
+        self.total, self.squares = (np.asarray(value, np.float64) for value in state["sums"])
+
+
+class FeatureChange:
+    """Means of features, in standard errors of training's sd."""
+
+    def __init__(self, features: Sequence[str], sd: Sequence[float]) -> None:
+        self._features = list(features)
+        self._sd: Float64 = np.asarray(sd, np.float64)
+        self._history = _History()
+        self._rows = 0.0  # a batch, in the mean
+        self._batches = 0
+
+    def add(self, mean: Float64, rows: int) -> Change | None:
+        """A batch of `rows` with `mean: (features,)`; the change it shows, if any."""
+        self._history.add(mean)
+        self._batches += 1
+        self._rows += (rows - self._rows) / self._batches
+        before = self._history.count
+        if before < BEFORE:
+            return None
+        reference = self._history.total / before
+        strongest: tuple[float, Change] | None = None
+        for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
+            error = self._sd * np.sqrt((1 / batches + 1 / before) / self._rows)
+            z = np.abs(np.mean(self._history.last[-batches:], axis=0) - reference) / error
+            worst = float(z.max())
+            if worst > limit and (strongest is None or worst / limit > strongest[0]):
+                found = Change(batches, self._words(z, limit))
+                strongest = (worst / limit, found)
+        return strongest[1] if strongest else None
+
+    def cut(self, batches: int) -> None:
+        """A change began so many batches ago."""
+        self._history.cut(batches)
+        self._batches = 0
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return {"history": self._history.state(), "rows": self._rows, "batches": self._batches}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._history.load(state["history"])
+        self._rows, self._batches = state["rows"], state["batches"]
+
+    def _words(self, z: Float64, limit: float) -> list[str]:
+        order = [int(n) for n in np.argsort(-z) if z[n] > limit]
+        return [f"mean of {self._features[n]} moved by {z[n]:.1f} standard errors" for n in order]
+
+
+class LossChange:
+    """Mean loss of the mixture on labelled rows, upwards only."""
+
+    def __init__(self) -> None:
+        self._history = _History()
+
+    def add(self, loss: float) -> Change | None:
+        """A labelled batch's mean loss; the change it shows, if any."""
+        self._history.add(np.float64(loss))  # type: ignore[arg-type]
+        before = self._history.count
+        if before < BEFORE:
+            return None
+        mean = self._history.total / before
+        variance = max(float(self._history.squares / before - mean**2), LEAST_LOSS_SD**2)
+        for batches in sorted(FEATURES_SE, reverse=True):
+            error = np.sqrt(variance * (1 / batches + 1 / before))
+            z = float((np.mean(self._history.last[-batches:]) - mean) / error)
+            if z > LOSS_SE:
+                return Change(1, [f"labelled loss rose by {z:.1f} standard errors"])
+        return None
+
+    def cut(self) -> None:
+        """A change was found: forget what was before."""
+        self._history.cut(0)
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return self._history.state()
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._history.load(state)

@@ -1,0 +1,64 @@
+"""May what was learnt count? On labelled rows that had no part in it, by more than noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from consumer.columns import Float32, Float64
+
+MIN_ROWS, MIN_OF_CLASS = 15, 2
+# The candidate's mean loss must lie so many standard errors below.
+MARGIN_SE = 1.0
+LEAST = 1e-4  # probabilities are no smaller in a loss
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says of one expert's candidate."""
+
+    expert: str
+    admitted: bool
+    reason: str
+    rows: int
+    gain: float  # mean loss of what is in force, less the candidate's
+    error: float  # its standard error
+
+
+def enough(y: Float32) -> str:
+    """What is lacking in labels `y: (rows,)` to learn and judge at all; empty where nothing is."""
+    frauds = int(y.sum())
+    if len(y) < MIN_ROWS:
+        return f"insufficient data: {len(y)} labelled rows since the change, {MIN_ROWS} are needed"
+    if min(frauds, len(y) - frauds) < MIN_OF_CLASS:
+        return f"insufficient data: {frauds} of {len(y)} labelled rows are fraud"
+    return ""
+
+
+def judge(expert: str, candidate: Float32, in_force: Float32, y: Float32) -> Verdict:
+    """Compare log odds `candidate` and `in_force: (rows,)` on the labels `y: (rows,)`."""
+    difference = _loss(in_force, y) - _loss(candidate, y)
+    rows = len(y)
+    gain = float(difference.mean()) if rows else 0.0
+    error = float(difference.std() / np.sqrt(rows)) if rows else 0.0
+    if rows < MIN_ROWS // 4 or not np.isfinite(gain):
+        return Verdict(expert, False, "insufficient data", rows, gain, error)
+    if gain <= MARGIN_SE * error:
+        return Verdict(expert, False, "no better than what is in force", rows, gain, error)
+    return Verdict(expert, True, "better by more than noise", rows, gain, error)
+
+
+def _loss(logit: Float32, y: Float32) -> Float64:
+    p = np.clip(1 / (1 + np.exp(-logit.astype(np.float64))), LEAST, 1 - LEAST)
+    found: Float64 = -np.where(y == 1, np.log(p), np.log1p(-p))
+    return found
+
+
+def skill(logit: Float32, y: Float32) -> float:
+    """1 - loss / loss of the base rate, on rows with labels `y`; 0 where there is one class."""
+    share = float(y.mean()) if len(y) else 0.0
+    if not 0 < share < 1:
+        return 0.0
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    return float(1 - _loss(logit, y).mean() / entropy)

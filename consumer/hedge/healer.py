@@ -1,0 +1,67 @@
+"""One heal: every expert that learns from labels learns, and the gate judges what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from consumer.experts import Learner, State
+from consumer.experts.base import Learning, View
+from consumer.heal import CancelledError
+from consumer.hedge import gate
+from consumer.hedge.gate import Verdict
+from consumer.mixture import FROZEN, Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class Heal:
+    """What became of each expert, and how much there is to know at all."""
+
+    states: Mapping[str, State]  # of the candidates that were admitted
+    verdicts: tuple[Verdict, ...]
+    rows: int
+    frauds: int
+    skill: float  # of the best candidate: 1 - its loss / that of the base rate, on judged rows
+
+
+@dataclass(frozen=True, slots=True)
+class HealRequest:
+    """Learn from these rows; `pool`: the experts' numbers, of those that are admitted."""
+
+    rows: Learning
+    pool: Mapping[str, State]
+    seed: int
+
+    def run(self, mixture: Mixture, cancelled: Callable[[], bool]) -> Heal:
+        """On the worker's thread. Raises: CancelledError."""
+        rows, base = self.rows, mixture.base
+        states: dict[str, State] = {}
+        verdicts: list[Verdict] = []
+        skill = 0.0
+        for name, expert in mixture.experts.items():
+            if cancelled():
+                raise CancelledError
+            if not isinstance(expert, Learner):
+                continue
+            start = self.pool.get(name)
+            fitted = expert.fit(base, start or expert.cold(base), rows, self.seed)
+            if any(not bool(torch.isfinite(t).all()) for t in fitted.state.values()):
+                verdicts.append(Verdict(name, False, "diverged", len(rows), 0.0, 0.0))
+                continue
+            judged, y = fitted.judged, rows.y[fitted.judged]
+            view = View(base, torch.from_numpy(rows.x[judged]))
+            # A fit that judged each row without it is compared with a model that never saw them.
+            folded = len(judged) == len(rows)
+            against = name if start is not None and not folded else FROZEN
+            with torch.no_grad():
+                state = start if against == name and start is not None else {}
+                in_force = mixture.experts[against].logit(state, view).numpy()
+            verdict = gate.judge(name, fitted.logit, in_force, y)
+            verdicts.append(verdict)
+            if verdict.admitted:
+                states[name] = fitted.state
+            skill = max(skill, gate.skill(fitted.logit, y))
+        return Heal(states, tuple(verdicts), len(rows), int(np.sum(rows.y)), skill)

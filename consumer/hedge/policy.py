@@ -1,0 +1,658 @@
+"""The policy `hedge`: experts weighed by evidence, over the regimes that a stream goes through.
+
+    monitor batch ends ─ labels joined since ─▶ weights ─▶ did the loss change?
+                       ─ features ───────────▶ did they change? ─▶ a new regime: only its rows teach
+                                               ─ has it been here before? ─▶ what was in force then
+                                               ─ did all rows only move? ──▶ alignment, provisional
+                       ─ enough new labels ──▶ worker: experts learn ─ gate ─▶ admitted to the pool
+
+An admitted expert is one more member of the mixture; rolling back is its weight leaving. The frozen
+model is always a member.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from consumer import metrics, states
+from consumer.columns import Float32, Float64, Labelled
+from consumer.errors import RegistryError
+from consumer.events import Events
+from consumer.evidence import Evidence
+from consumer.experts import State
+from consumer.experts.alignment import shift as alignment_shift
+from consumer.hedge import gate, regimes, weights
+from consumer.hedge.change import Change, FeatureChange, LossChange
+from consumer.hedge.healer import Heal, HealRequest
+from consumer.hedge.memory import Memory
+from consumer.hedge.regimes import Known, Regimes
+from consumer.mixture import FROZEN, Mixture, apart, flat
+from consumer.model_directory import Model
+from consumer.outputs import Outputs
+from consumer.policy import Idle, Memories, MonitorBatch, Policy
+from consumer.reference import Sample, fits
+from consumer.registry import REGIME, InForce, Place, Registry
+from consumer.settings import Settings
+from consumer.worker import HealResult
+
+ALIGNMENT, BASE_RATE = "alignment", "base_rate"
+# Batches since a change after which the regimes that were left are compared with it.
+RECOGNISE_AT = (1, 2, 3, 5, 8)
+# The regime just left is the likeliest to look the same a moment later: not before so many.
+LEFT_FROM = 5
+RECENT = 20  # batches compared with training, at most
+SAMPLED = 100  # rows of each
+# A heal is due when the labelled rows of the regime have grown by so many, in share and in rows.
+GROWN, STEP, MOST_STEP = 0.15, 5, 500
+LOSS_ROWS = 50  # labelled rows whose mean loss is compared with those before
+MOST_LOSS = 4.0
+# What an expert without a label gets: all but a trace, or the change would decide anyway.
+PROVISIONAL = 0.998
+UNSURE = 0.4  # of the base rate, where nothing else is known
+UNMOVED_P = 0.002  # at least so likely the rows of today are those of training: nothing to align
+CHANGED_P = 1e-4  # at most so likely they are those of the regime before: the change is sure
+FARTHEST_SD = 5.0  # an alignment by more would be a guess
+REALIGNED_SD = 0.05  # by less than this it stays where it is
+MOVED = 0.005  # weights that moved by less stay in force as they are
+# With so many labelled rows and so little skill, there is no signal left to heal towards.
+SIGNAL_ROWS, SIGNAL_SKILL = 300, 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """A monitor batch, sampled, and where a restart finds it again."""
+
+    x: Float32  # (rows, features)
+    partition: int
+    first_offset: int
+    last_offset: int
+    start_ms: int
+
+
+class Hedge(Policy):
+    """Used from the loop's thread only; experts learn on the worker's."""
+
+    remembers = True
+
+    def __init__(
+        self, settings: Settings, model: Model, registry: Registry, events: Events, out: Outputs
+    ) -> None:
+        self._mixture = Mixture(model)
+        super().__init__(settings, model, registry, events, out, self._mixture)
+        reference = model.manifest.reference
+        self._sd: Float64 = np.asarray(reference.sd, np.float64)
+        self._training = (
+            None if model.quantiles is None else Sample(model.quantiles, reference.rows)
+        )
+        self._pool: dict[str, State] = {FROZEN: {}}
+        self._weights: dict[str, float] = {FROZEN: 1.0}
+        self._learnt = False  # numbers of the pool that no snapshot has yet
+        self._labels_now = 0
+        self._pending: list[Labelled]
+        self._recent: list[Recent]
+        self._losses: list[tuple[float, int, int]]
+        self._before: dict[str, float] | None
+        self._request: tuple[Place, int] | None
+        self._asked: tuple[Place, int] | None
+        self._forget()
+
+    # --- What it is told ---
+
+    def start(self, deployed: InForce | None) -> None:
+        """Begin with what was deployed last, or with the frozen model alone."""
+        if deployed is None:
+            deployed = InForce(self._base(), {FROZEN: 1.0})
+        elif not deployed.weights:  # another policy's
+            deployed = InForce(deployed.snapshot, {FROZEN: 1.0})
+        self.follow(deployed)
+
+    def follow(self, deployed: InForce) -> None:
+        """Another replica has deployed."""
+        if deployed.weights:
+            self.deployed = deployed
+            self._take(deployed)
+
+    def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
+        """Only its figures are said: what labels teach was learnt when they came."""
+        rows = evidence.rows
+        score, _ = self._scorer(rows.x, self.deployed)
+        in_force = metrics.figures(score, rows.is_fraud, rows.threshold)
+        self._labelled_event(evidence, "none", in_force)
+
+    def joined(self, rows: Labelled) -> None:
+        """Keep rows until the batch ends."""
+        if self.heals_here:
+            self._pending.append(rows)
+
+    def corrected(self, rows: Labelled) -> None:
+        """Learn the new label from the next heal on."""
+        self._memory.correct(rows)
+
+    def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
+        """Weigh, look for a change, answer it, and ask for a heal where there is enough new."""
+        if not self.heals_here:
+            return
+        self._batches += 1
+        place = batch.place
+        changes = [self._weigh(place), self._look(batch)]
+        for start_ms, change in filter(None, changes):
+            self._change(start_ms, change, place)
+        self._recognise(place)
+        self._align(place)
+        self._doubt(place)
+        self._put_in_force(place)
+        self._heal(place, idle)
+        self._move(place)
+
+    # --- Labels ---
+
+    def _weigh(self, place: Place) -> tuple[int, Change] | None:
+        """Let the weights follow what labels say; the change that their loss shows."""
+        pending, self._pending = self._pending, []
+        found: tuple[int, Change] | None = None
+        for rows in pending:
+            self._memory.add(rows)
+            self._labels_ever = True
+        mine = [rows.only(self._regimes.is_now(rows.event_time)) for rows in pending]
+        mine = [rows for rows in mine if len(rows)]
+        if not mine:
+            return None
+        x = np.concatenate([rows.x for rows in mine])
+        y = np.concatenate([rows.is_fraud for rows in mine]).astype(np.float64)
+        weight = np.concatenate([rows.weight for rows in mine])
+        weight = weight / weight.mean()
+        first_ms = min(int(rows.event_time.min()) for rows in mine)
+        p = self._mixture.probabilities(x, self._pool)
+        before = np.array(list(self._weights.values()))
+        loss = np.where(y == 1, -np.log(before @ p), -np.log1p(-(before @ p)))
+        after = weights.follow(before, weights.log_likelihood(p, y, weight))
+        frozen = self._weights[FROZEN]
+        self._weights = dict(zip(self._weights, after.tolist(), strict=True))
+        self._labels_now += len(y)
+        self._before = None
+        if self.heals and frozen < 0.5 <= self._weights[FROZEN]:
+            self._rolled_back(place, frozen)
+        self._losses.append((float(np.minimum(loss, MOST_LOSS).mean()), len(y), first_ms))
+        rows_seen = sum(rows for _, rows, _ in self._losses)
+        if rows_seen >= LOSS_ROWS:
+            mean = sum(loss * rows for loss, rows, _ in self._losses) / rows_seen
+            first_ms = min(first for *_, first in self._losses)
+            self._losses = []
+            change = self._loss.add(mean)
+            found = None if change is None else (first_ms, change)
+        return found
+
+    def _rolled_back(self, place: Place, before: float) -> None:
+        self.rolled_back = True
+        self.rollbacks += 1
+        self._say(
+            place,
+            "rollback",
+            "the frozen model decides again: labels speak against what was healed",
+            restored_version=self.deployed.version,
+            reasons=[f"weight of the frozen model {before:.3f} -> {self._weights[FROZEN]:.3f}"],
+            weights=self._weights,
+        )
+
+    # --- Changes ---
+
+    def _look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
+        """Take a batch's features; the change they show."""
+        self._recent = [*self._recent, _sampled(batch)][-RECENT:]
+        change = self._features.add(batch.x.mean(axis=0, dtype=np.float64), len(batch))
+        if change is None:
+            return None
+        return self._recent[-change.batches].start_ms, change
+
+    def _change(self, start_ms: int, change: Change, place: Place) -> None:
+        """A new regime began at `start_ms`: what was in force may come back one day."""
+        old = [one.x for one in self._recent if one.start_ms < start_ms]
+        new = [one for one in self._recent if one.start_ms >= start_ms]
+        left = self._regimes.now
+        if len(old) >= LEFT_FROM + 3:
+            self._keep(Known(np.concatenate(old), InForce(self.deployed.snapshot, self._weights)))
+        self._regimes.change(start_ms)
+        self._recent = new
+        self._changed_at = self._batches - len(new)
+        self._features.cut(min(len(new), 3))
+        self._loss.cut()
+        self._losses = []
+        self._labels_now = self._healed_at = 0
+        self._unsure = self._abstained = self._signal_lost = False
+        self._leave(BASE_RATE)
+        self._say(
+            place,
+            "regime-changed",
+            f"regime {self._regimes.now} began {len(new)} batches ago: {'; '.join(change.why)}",
+            reasons=list(change.why),
+            regime=self._regimes.now,
+            left=left,
+            since_ms=start_ms,
+        )
+
+    def _keep(self, known: Known) -> None:
+        now = self._regimes.now
+        for number in self._regimes.leave(known):
+            self._out.registry.append((f"{REGIME}{number}", None, b"{}"))
+        value = known.to_bytes()
+        manifest = self._model.manifest
+        about = regimes.record(
+            known, manifest.model_version, manifest.base_sha256, states.sha256(value)
+        )
+        self._out.registry.append((f"{REGIME}{now}", value, about))
+
+    @property
+    def _age(self) -> int:
+        """Batches of the present regime; 0 where there was no change yet."""
+        return self._batches - self._changed_at if self._changed_at else 0
+
+    def _recognise(self, place: Place) -> None:
+        """Take back what was in force in a regime whose features looked like these."""
+        if not self._regimes.known or self._age not in RECOGNISE_AT or not self._recent:
+            return
+        rows = np.concatenate([one.x for one in self._recent])
+        found = self._regimes.recognise(rows, with_left=self._age >= LEFT_FROM)
+        if found is None:
+            return
+        number, p = found
+        known = self._regimes.back(number)
+        self._take(known.in_force)
+        self.deployed = known.in_force
+        self._out.deployed.append(self.deployed)
+        self._say(
+            place,
+            "regime-recognised",
+            f"regime {number} is back (p {p:.2g}): v{known.in_force.version} with the weights of "
+            "then is in force",
+            regime=number,
+            p=p,
+            version=known.in_force.version,
+            weights=self._weights,
+        )
+
+    # --- Without labels ---
+
+    def _align(self, place: Place) -> None:
+        """Move rows back to where training had them, as long as they only moved."""
+        if self._training is None or not self._recent:
+            return
+        rows = self._steady()
+        found: Float32 | None = None
+        is_moved = fits(rows, self._training) <= UNMOVED_P
+        if is_moved:
+            found = alignment_shift(rows, self._training, self._sd)
+            if found is not None and np.abs(found / self._sd).max() > FARTHEST_SD:
+                found = None
+        if found is None:
+            self._unaligned(place, is_moved=is_moved)
+            return
+        self._set_alignment(found)
+        if self._labels_now == 0 and self._changed_at and self._before is None:
+            self._before = {n: w for n, w in self._weights.items() if n != ALIGNMENT}
+            self._weights = {n: w * (1 - PROVISIONAL) for n, w in self._before.items()}
+            self._weights[ALIGNMENT] = PROVISIONAL
+            names = self._model.features
+            told = [f"{names[n]} moved by {found[n]:+.3g}" for n in np.flatnonzero(found)]
+            self._say(
+                place,
+                "heal-provisional",
+                f"all rows have only moved ({'; '.join(told)}): they are moved back, provisionally",
+                reasons=told,
+                weights=self._weights,
+            )
+
+    def _steady(self) -> Float32:
+        """Rows of the newest batches whose means agree: as many as there are."""
+        means = np.array([one.x.mean(axis=0, dtype=np.float64) for one in self._recent])
+        rows = np.mean([len(one.x) for one in self._recent])
+        best = min(3, len(means))
+        for count in (5, 7, 10, 14, 20):
+            if count > len(means):
+                break
+            half = count // 2
+            error = self._sd * np.sqrt((1 / half + 1 / (count - half)) / rows)
+            apart_ = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
+            if apart_.max() > 3.5:
+                break
+            best = count
+        return np.concatenate([one.x for one in self._recent[-best:]])
+
+    def _set_alignment(self, found: Float32) -> None:
+        held = self._pool.get(ALIGNMENT)
+        if held is not None:
+            before = held["shift"].numpy()
+            if np.abs((found - before) / self._sd).max() <= REALIGNED_SD:
+                return
+        self._pool[ALIGNMENT] = {"shift": torch.from_numpy(found)}
+        self._learnt = True
+        if held is None:
+            # Its weight comes with labels, or at once where there are none.
+            self._admit(ALIGNMENT, trace=True)
+
+    def _unaligned(self, place: Place, *, is_moved: bool) -> None:
+        if self._before is not None:
+            self._weights, self._before = self._before, None
+            self._pool.pop(ALIGNMENT, None)
+            self._say(
+                place,
+                "heal-withdrawn",
+                "the rows no longer look as if they had only moved: the provisional heal is gone",
+                weights=self._weights,
+            )
+        silent = self._labels_now == 0 and self._age >= 3
+        if is_moved and silent and not self._abstained and ALIGNMENT not in self._pool:
+            self._abstained = True
+            self._say(
+                place,
+                "cannot-heal",
+                "the stream has changed, not only moved, and no label of it has come: nothing is "
+                "healed until labels come",
+                regime=self._regimes.now,
+            )
+
+    def _doubt(self, place: Place) -> None:
+        """A change is sure, and labels of it are on their way: be less sure until they come."""
+        if self._unsure or not self._changed_at or self._labels_now or not self._labels_ever:
+            return
+        known = self._regimes.known
+        left = self._regimes.left
+        if self._before is not None or self._regimes.now in known or left not in known:
+            return
+        rows = np.concatenate([one.x for one in self._recent])
+        then = known[left].sample
+        p = fits(rows, Sample(then, len(then)))
+        if p >= CHANGED_P:
+            return
+        self._unsure = True
+        self._pool[BASE_RATE] = self._mixture.experts[BASE_RATE].cold(self._mixture.base)
+        self._learnt = True
+        self._weights = {n: w * (1 - UNSURE) for n, w in self._weights.items()}
+        self._weights[BASE_RATE] = UNSURE
+        self._say(
+            place,
+            "less-sure",
+            f"the change is sure (p {p:.1g}) and no label of it has come: scores are drawn towards "
+            "the base rate until labels come",
+            p=p,
+            weights=self._weights,
+        )
+
+    # --- Heals ---
+
+    @property
+    def healing(self) -> bool:
+        """Is a heal under way?"""
+        return self._request is not None
+
+    def _heal(self, place: Place, idle: Idle) -> None:
+        """Ask for a heal where the regime has enough labelled rows that are new."""
+        if self._request is not None:
+            return
+        rows = self._memory.count_in(self._regimes.spans())
+        due = min(MOST_STEP, max(STEP, GROWN * self._healed_at))
+        if rows < gate.MIN_ROWS or rows - self._healed_at < due:
+            return
+        self._healed_at = rows
+        if self._submit(place):
+            self._move(place)
+            if self._inline:
+                self.settle(idle)
+
+    def _submit(self, place: Place) -> bool:
+        learning = self._memory.learning(self._regimes.spans())
+        if learning is None or gate.enough(learning.y):
+            return False
+        self._request = (place, self._regimes.now)
+        self._worker.submit(HealRequest(learning, dict(self._pool), self._batches))
+        return True
+
+    def _finish(self, result: HealResult) -> None:
+        assert self._request is not None
+        (place, regime), self._request = self._request, None
+        heal: Heal | None = result.healed
+        if heal is None:
+            self._discard(place, result.reason, {})
+        elif regime != self._regimes.now:
+            self._discard(place, "the regime has changed meanwhile", {})
+        elif not heal.states:
+            self._discard(place, "no candidate is better by more than noise", _told(heal))
+            self._signal(place, heal)
+        else:
+            self._deploy_heal(place, heal)
+            self._signal(place, heal)
+        self._move(place)
+
+    def _deploy_heal(self, place: Place, heal: Heal) -> None:
+        parent = self.deployed.version
+        self._learnt = True
+        for name, state in heal.states.items():
+            new = name not in self._pool
+            self._pool[name] = state
+            if new:
+                self._admit(name)
+        if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
+            return
+        self.heals += 1
+        self.rolled_back = False
+        self._say(
+            place,
+            "heal-deployed",
+            f"healed on {heal.rows} labelled rows: {', '.join(heal.states)} in force as "
+            f"v{self.deployed.version}",
+            version=self.deployed.version,
+            parent=parent,
+            rows=heal.rows,
+            weights=self._weights,
+            **_told(heal),
+        )
+
+    def _discard(self, place: Place, why: str, told: dict[str, Any]) -> None:
+        self._say(place, "heal-discarded", f"heal discarded: {why}", reason=why, **told)
+
+    def _signal(self, place: Place, heal: Heal) -> None:
+        if self._signal_lost or heal.rows < SIGNAL_ROWS or heal.skill >= SIGNAL_SKILL:
+            return
+        self._signal_lost = True
+        self._say(
+            place,
+            "signal-lost",
+            f"on {heal.rows} labelled rows no expert tells fraud from the rest (skill "
+            f"{heal.skill:.2f}): scores are calibrated, but features that tell are gone",
+            rows=heal.rows,
+            skill=heal.skill,
+        )
+
+    # --- In force ---
+
+    def _admit(self, name: str, *, trace: bool = False) -> None:
+        """A new member gets an equal share, or a trace where no label speaks for it."""
+        share = weights.SHARE / (len(self._weights) + 1) if trace else 1 / (len(self._weights) + 1)
+        self._weights = {n: w * (1 - share) for n, w in self._weights.items()}
+        self._weights[name] = share
+
+    def _leave(self, name: str) -> None:
+        """A member goes, and its weight to the others."""
+        self._pool.pop(name, None)
+        gone = self._weights.pop(name, 0.0)
+        if gone:
+            self._weights = {n: w / (1 - gone) for n, w in self._weights.items()}
+
+    def _put_in_force(self, place: Place, reason: str = "alignment") -> bool:
+        """Deploy numbers that are new, or weights that moved; False where a snapshot is refused."""
+        snapshot, provisional = self.deployed.snapshot, self._before is not None
+        if self._learnt:
+            try:
+                snapshot = self._snapshot(
+                    "pool",
+                    {**self._model.base_adapter, **flat(self._pool)},
+                    parent=self.deployed.version,
+                    reason=reason,
+                    place=place,
+                )
+            except RegistryError as error:
+                self._take(self.deployed)
+                self._discard(place, str(error), {})
+                return False
+        elif provisional == self.deployed.provisional and not self._moved():
+            return True
+        self._learnt = False
+        self.deployed = InForce(snapshot, dict(self._weights), provisional)
+        self._out.deployed.append(self.deployed)
+        return True
+
+    def _moved(self) -> bool:
+        before = self.deployed.weights
+        if set(before) != set(self._weights):
+            return True
+        return max(abs(w - before[name]) for name, w in self._weights.items()) > MOVED
+
+    def _take(self, in_force: InForce) -> None:
+        """Go on from what is in force: its experts and their weights."""
+        found = apart(in_force.snapshot.adapter)
+        self._pool = {name: found.get(name, {}) for name in in_force.weights}
+        self._weights = dict(in_force.weights)
+        self._learnt = False
+
+    # --- Replicas and restarts ---
+
+    def drop(self, partition: int, why: str) -> None:
+        """Forget the rows of a partition; a heal in flight learnt from them as well."""
+        if self._request is not None:
+            self._worker.cancel()
+            (place, _), self._request = self._request, None
+            self._discard(place, why, {})
+            self._move(place)
+        self._memory.drop(partition)
+        self._pending = [rows for rows in self._pending if rows.partition != partition]
+        self._recent = [one for one in self._recent if one.partition != partition]
+
+    def retire(self) -> None:
+        """Another replica heals from now on: what was in mind here is its."""
+        self.heals_here = False
+        if self._request is not None:
+            self.drop(self._request[0].partition, "another replica heals now")
+        self._forget()
+
+    def bring_back(self, rows: Labelled | None, unweighed: int) -> None:
+        """Labelled rows of a partition as its last commit left them, the last ones not weighed."""
+        if rows is None:
+            return
+        known = max(0, len(rows) - unweighed)
+        self._memory.add(rows.rows(0, known))
+        if unweighed:
+            self._pending.append(rows.rows(known, len(rows)))
+
+    def remembered(self, partition: int) -> tuple[int, int]:
+        """Labelled rows that a restart has to bring back, and how many of them are not weighed."""
+        waiting = sum(len(rows) for rows in self._pending if rows.partition == partition)
+        return self._memory.count(partition) + waiting, waiting
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `take_over` needs, but for its memories."""
+        return {
+            **super().checkpoint(),
+            "hedge": {
+                "weights": self._weights,
+                "features": self._features.state(),
+                "loss": self._loss.state(),
+                "losses": self._losses,
+                "regimes": self._regimes.state(),
+                "recent": [
+                    [one.partition, one.first_offset, one.last_offset] for one in self._recent
+                ],
+                "batches": self._batches,
+                "changed_at": self._changed_at,
+                "labels": [self._labels_ever, self._labels_now, self._healed_at],
+                "before": self._before,
+                "said": [self._unsure, self._abstained, self._signal_lost],
+                "request": self._request,
+            },
+        }
+
+    @staticmethod
+    def recent(state: Mapping[str, Any] | None) -> Sequence[tuple[int, int, int]]:
+        """Monitor batches that `take_over` wants back: partition, first and last offset."""
+        found = (state or {}).get("hedge", {}).get("recent", [])
+        return [(partition, first, last) for partition, first, last in found]
+
+    def take_over(self, state: Mapping[str, Any] | None, memories: Memories) -> None:
+        """Go on from where the healer before us was at its last commit."""
+        super().take_over(state, memories)
+        if state is None or "hedge" not in state:
+            return
+        mine = state["hedge"]
+        self._weights = dict(mine["weights"])
+        found = apart(self.deployed.snapshot.adapter)
+        self._pool = {name: found.get(name, {}) for name in self._weights}
+        self._features.load(mine["features"])
+        self._loss.load(mine["loss"])
+        self._losses = [(mean, rows, first) for mean, rows, first in mine["losses"]]
+        self._regimes.load(mine["regimes"], memories.regimes, memories.snapshots)
+        self._recent = [_sampled(batch) for batch in memories.batches]
+        self._batches, self._changed_at = mine["batches"], mine["changed_at"]
+        self._labels_ever, self._labels_now, self._healed_at = mine["labels"]
+        self._before = mine["before"]
+        self._unsure, self._abstained, self._signal_lost = mine["said"]
+        if mine["request"] is not None:
+            place, regime = mine["request"]
+            self._asked = (Place(**place), regime)
+
+    def resume(self) -> None:
+        """Ask again for a heal that was open at the last commit, once its rows are back."""
+        asked, self._asked = self._asked, None
+        if asked is not None and not self._submit(asked[0]):
+            self._move(asked[0])
+
+    def _forget(self) -> None:
+        self._features = FeatureChange(self._model.features, self._sd.tolist())
+        self._loss = LossChange()
+        self._memory = Memory()
+        self._regimes = Regimes()
+        self._pending = []  # joined since the last batch ended
+        self._recent = []  # since the change
+        self._batches = 0
+        self._changed_at = 0  # batches, when the present regime began; 0: none ever did
+        self._labels_ever = False
+        self._labels_now = 0  # of the present regime
+        self._losses = []  # mean, rows and first time, not yet judged
+        self._healed_at = 0  # labelled rows of the regime at the last heal
+        self._before = None  # weights that a provisional heal replaced
+        self._unsure = False  # the base rate was let in, in this regime
+        self._abstained = False  # and it was said that nothing can be healed
+        self._signal_lost = False
+        self._request = None  # where a heal in flight was asked for, and its regime
+        self._asked = None
+
+
+def _sampled(batch: MonitorBatch) -> Recent:
+    place, step = batch.place, max(1, len(batch) // SAMPLED)
+    return Recent(
+        batch.x[::step][:SAMPLED],
+        place.partition,
+        batch.first_offset,
+        place.offset,
+        batch.start_ms,
+    )
+
+
+def _told(heal: Heal) -> dict[str, Any]:
+    return {
+        "gate": [
+            {
+                "expert": v.expert,
+                "admitted": v.admitted,
+                "reason": v.reason,
+                "rows": v.rows,
+                "gain": v.gain,
+                "error": v.error,
+            }
+            for v in heal.verdicts
+        ],
+        "frauds": heal.frauds,
+        "skill": heal.skill,
+    }

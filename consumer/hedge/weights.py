@@ -1,0 +1,35 @@
+"""Weights that follow the evidence.
+
+Source: Herbster and Warmuth, "Tracking the best expert" (1998): fixed share under log loss.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from consumer.columns import Float64
+
+SHARE = 0.02
+# One row may not decide: its likelihood is taken of a probability inside these.
+LEAST, MOST = 0.001, 0.999
+
+
+def log_likelihood(p: Float64, y: Float64, weight: Float64) -> Float64:
+    """Of each expert, (experts,), from `p: (experts, rows)`, `y: (rows,)`, `weight: (rows,)`."""
+    p = np.clip(p, LEAST, MOST)
+    found: Float64 = np.where(y == 1, np.log(p), np.log1p(-p)) @ weight
+    return found
+
+
+def follow(weights: Float64, gain: Float64) -> Float64:
+    """Weights after the evidence `gain: (experts,)` of log likelihoods; each keeps a share.
+
+    An expert of weight 0 is not admitted and stays out.
+
+    >>> follow(np.array([0.5, 0.5, 0.0]), np.array([0.0, -50.0, 9.0])).round(2).tolist()
+    [0.99, 0.01, 0.0]
+    """
+    live = weights > 0
+    w = np.where(live, weights * np.exp(gain - gain[live].max()), 0.0)
+    w = w / w.sum()
+    return np.where(live, (1 - SHARE) * w + SHARE / live.sum(), 0.0)

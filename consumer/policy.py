@@ -1,0 +1,295 @@
+"""What every policy shares: the worker, the registry, what is in force, the states, the events.
+
+A policy decides what to heal on, what of it counts, and when to take it back. It is told of monitor
+batches and of labelled rows, and what it puts in force counts from the next batch on.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from consumer import metrics
+from consumer.columns import Float32, Labelled
+from consumer.events import Events
+from consumer.evidence import Evidence
+from consumer.heal import Moments
+from consumer.model_directory import Model
+from consumer.outputs import Outputs
+from consumer.registry import InForce, Place, Registry, Snapshot
+from consumer.score import Scorer
+from consumer.settings import Settings
+from consumer.threshold import Thresholds
+from consumer.worker import HealResult, Worker
+
+HEALTHY, DRIFTING, HEALING, ROLLED_BACK = "HEALTHY", "DRIFTING", "HEALING", "ROLLED_BACK"
+
+# While the loop waits for an inline heal it must keep polling, or the group would evict it.
+WAIT_S = 0.05
+Idle = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorBatch:
+    """A monitor batch that has ended."""
+
+    x: Float32  # (rows, features)
+    first_offset: int
+    start_ms: int  # event time of the first row
+    place: Place  # of the last row
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What the topics hold of what a policy had in mind at its last commit."""
+
+    moments: Moments | None = None
+    open_requests: Sequence[Evidence] = ()
+    # Values and manifests of the regimes that were left.
+    regimes: Mapping[int, tuple[bytes, Mapping[str, Any]]] = field(default_factory=dict)
+    snapshots: Mapping[int, Snapshot] = field(default_factory=dict)
+    batches: Sequence[MonitorBatch] = ()  # as asked for by `recent`
+
+
+class Policy(ABC):
+    """Used from the loop's thread only."""
+
+    remembers = False  # labelled rows and monitor batches, which a restart has to bring back
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: Model,
+        registry: Registry,
+        events: Events,
+        out: Outputs,
+        healer: Any,
+    ) -> None:
+        self._model = model
+        self._registry = registry
+        self._events = events
+        self._out = out
+        self._scorer = Scorer(model)
+        self._inline = settings.heal.mode == "inline"
+        self._worker = Worker(healer, low_priority=not self._inline)
+        self._alarm = False
+        self.state = HEALTHY
+        self.deployed: InForce
+        self.heals_here = False  # of several replicas one heals
+        self.thresholds = Thresholds.of(settings)
+        self.rolled_back = False
+        self.heals = 0
+        self.rollbacks = 0
+
+    # --- What it is told ---
+
+    def start(self, deployed: InForce | None) -> None:
+        """Begin with a restored state, or with the model's own as the first snapshot."""
+        if deployed is not None and not deployed.weights:
+            self.deployed = deployed
+        else:
+            self.deployed = InForce(self._base())
+
+    def watch(self, alarm: bool, place: Place) -> None:
+        """Take note whether an alarm is raised on any partition."""
+        self._alarm = alarm
+        self._move(place)
+
+    @abstractmethod
+    def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
+        """Take a labelled batch."""
+
+    def joined(self, rows: Labelled) -> None:
+        """Take rows whose labels have come, whether they fill a labelled batch or not."""
+
+    def corrected(self, rows: Labelled) -> None:
+        """Take rows, joined before, whose labels have changed."""
+
+    def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
+        """Take a monitor batch."""
+
+    # --- Heals ---
+
+    @property
+    @abstractmethod
+    def healing(self) -> bool:
+        """Is a heal under way or waiting?"""
+
+    @abstractmethod
+    def _finish(self, result: HealResult) -> None:
+        """Take the result of the heal in flight."""
+
+    def collect(self) -> None:
+        """Admit a finished heal, if there is one: never waits."""
+        result = self._worker.take()
+        if result is not None:
+            self._finish(result)
+
+    def settle(self, idle: Idle) -> None:
+        """Wait until nothing is requested any more, calling `idle` again and again."""
+        while self.healing:
+            result = self._worker.take(WAIT_S)
+            if result is not None:
+                self._finish(result)
+            else:
+                idle()
+
+    @abstractmethod
+    def drop(self, partition: int, why: str) -> None:
+        """Forget what there is of a partition that is no longer ours."""
+
+    @abstractmethod
+    def retire(self) -> None:
+        """Another replica heals from now on."""
+
+    def follow(self, deployed: InForce) -> None:
+        """Another replica has deployed: batches begin with it from now on."""
+        self.deployed = deployed
+
+    def close(self, timeout_s: float) -> None:
+        """End the worker; a heal in flight is discarded whole."""
+        self._worker.close(timeout_s)
+
+    # --- Over a restart ---
+
+    def take_over(self, state: Mapping[str, Any] | None, memories: Memories) -> None:
+        """Heal from where the healer before us was at its last commit.
+
+        What it had requested is requested again; that was said already.
+        """
+        if state is None:
+            return
+        self.state, self.rolled_back = state["state"], state["rolled_back"]
+        self._alarm = state["alarm"]
+        self.heals, self.rollbacks = state["heals"], state["rollbacks"]
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What `take_over` needs, but for its memories."""
+        return {
+            "state": self.state,
+            "rolled_back": self.rolled_back,
+            "alarm": self._alarm,
+            "heals": self.heals,
+            "rollbacks": self.rollbacks,
+        }
+
+    @staticmethod
+    def recent(state: Mapping[str, Any] | None) -> Sequence[tuple[int, int, int]]:
+        """Monitor batches that `take_over` wants back: partition, first and last offset."""
+        return []
+
+    def bring_back(self, rows: Labelled | None, unweighed: int) -> None:
+        """Take back labelled rows of a partition, the last `unweighed` as if just joined."""
+
+    def remembered(self, partition: int) -> tuple[int, int]:
+        """Labelled rows that a restart has to bring back, and how many of them are `unweighed`."""
+        return 0, 0
+
+    def resume(self) -> None:
+        """Ask again for what was open at the last commit, once all is back."""
+
+    @property
+    def moments(self) -> Moments | None:
+        """The optimiser's, after the last heal that was deployed."""
+        return None
+
+    @property
+    def open_requests(self) -> tuple[Evidence, ...]:
+        """The heal in flight, then the one that waits."""
+        return ()
+
+    # --- For policies ---
+
+    def _base(self) -> Snapshot:
+        return self._snapshot(
+            "base", self._model.base_adapter, parent=None, reason="the model as trained"
+        )
+
+    def _move(self, place: Place) -> None:
+        """Say so where the state has changed."""
+        if self.healing:
+            state = HEALING
+        elif self.rolled_back:
+            state = ROLLED_BACK
+        else:
+            state = DRIFTING if self._alarm else HEALTHY
+        if state == self.state:
+            return
+        before, self.state = self.state, state
+        self._out.events.append(
+            self._events.at(
+                place,
+                "state-changed",
+                f"{before} -> {state}",
+                detail=f"{before} {state}",
+                from_state=before,
+                to_state=state,
+                adapter_version=self.deployed.version,
+            )
+        )
+
+    def _labelled_event(self, evidence: Evidence, action: str, in_force: dict[str, Any]) -> None:
+        """Figures of the batch: prequential healed and frozen, and of what is now in force."""
+        rows = evidence.rows
+        healed = metrics.figures(rows.score, rows.is_fraud, rows.threshold)
+        frozen = metrics.figures(rows.shadow, rows.is_fraud, rows.threshold)
+        self._events_of(
+            evidence,
+            "batch-labelled",
+            f"labelled batch {evidence.batch} of {name_of(evidence.place)}: accuracy "
+            f"{healed['accuracy']:.3f}, frozen {frozen['accuracy']:.3f}; {action}",
+            rows=len(rows),
+            action=action,
+            healed=healed,
+            frozen=frozen,
+            in_force=in_force,
+        )
+
+    def _events_of(self, evidence: Evidence, kind: str, message: str, /, **fields: Any) -> None:
+        self._say(evidence.place, kind, message, labelled_batch=evidence.batch, **fields)
+
+    def _say(self, place: Place, kind: str, message: str, /, **fields: Any) -> None:
+        self._out.events.append(
+            self._events.at(
+                place,
+                kind,
+                message,
+                state=self.state,
+                adapter_version=self.deployed.version,
+                **fields,
+            )
+        )
+
+    def _snapshot(
+        self,
+        kind: Any,
+        adapter: Any,
+        *,
+        parent: int | None,
+        reason: str,
+        place: Place | None = None,
+        batch: int | None = None,
+        figures: dict[str, Any] | None = None,
+    ) -> Snapshot:
+        self._model.check_base()
+        snapshot = self._registry.snapshot(
+            kind,
+            adapter,
+            parent=parent,
+            reason=reason,
+            place=place,
+            batch=batch,
+            figures=figures,
+        )
+        self._out.snapshots.append(snapshot)
+        return snapshot
+
+
+def name_of(place: Place) -> str:
+    """Topic and partition, for a person."""
+    return f"{place.topic}[{place.partition}]"
