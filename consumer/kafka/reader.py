@@ -194,8 +194,9 @@ class Reader:
             return
         self._reader.assign([TopicPartition(topic, partition, start)])
         silent_since = time.monotonic()
+        reached = start
         try:
-            while True:
+            while reached < end:
                 messages = self._reader.consume(_RECORDS_A_CALL, timeout=_POLL_S)
                 now = time.monotonic()
                 silent_since = now if messages else silent_since
@@ -206,7 +207,6 @@ class Reader:
                         "transaction of another process stay open?"
                     )
                 good = []
-                reached = start
                 for message in messages:
                     error = message.error()
                     offset = message.offset()
@@ -220,8 +220,6 @@ class Reader:
                         reached = offset
                 if good:
                     yield good
-                if reached >= end:
-                    return
         finally:
             self._reader.unassign()
 

@@ -23,16 +23,6 @@ from tests.integration import consuming, killing
 TABLE = consuming.rows(1_500, seed=71, shift=2.2)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("adversity")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return consuming.model(folder / "model")
-
-
 @pytest.fixture
 def settings(broker: Broker, names: Names, create_topics: CreateTopics) -> Settings:
     create_topics(names.transactions, names.labels)

@@ -25,11 +25,8 @@ from tests.integration import consuming
 from tests.integration.commands import Ended, refused, run
 
 TABLE = consuming.rows(50, seed=21)
-
-
-@pytest.fixture
-def model(tmp_path: Path) -> Model:
-    return consuming.model(tmp_path / "model")
+# Settings under which `lacking` can be read.
+MENDED = ["--set", 'input.transactions.feature_paths={V14="score"}']
 
 
 @pytest.fixture
@@ -45,9 +42,9 @@ def flags(settings: Settings) -> list[str]:
     ]
 
 
-def replay(settings: Settings, tmp_path: Path, *more: str) -> Ended:
+def replay(settings: Settings, folder: Path, *more: str) -> Ended:
     return run(
-        *("dead-letters", "replay", "--model", str(tmp_path / "model"), *flags(settings)),
+        *("dead-letters", "replay", "--model", str(folder / "model"), *flags(settings)),
         *("--transactions-topic", settings.input.transactions.topic),
         *("--labels-topic", settings.input.labels.topic),
         *more,
@@ -128,7 +125,7 @@ def test_they_are_counted_listed_and_shown(settings: Settings, model: Model) -> 
 
 
 def test_what_the_settings_now_read_is_replayed_and_scored_once(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic, labels = settings.input.transactions.topic, settings.input.labels.topic
     consuming.send_raw(settings, topic, [lacking(0), b"never JSON", lacking(1), None, large(2)])
@@ -137,25 +134,22 @@ def test_what_the_settings_now_read_is_replayed_and_scored_once(
     consuming.consume(settings, model)
     assert not scored(settings)
 
-    mended = [
-        *("--set", 'input.transactions.feature_paths={V14="score"}'),
-        *("--set", "input.labels.label_path=fraud"),
-    ]
-    assert done(replay(settings, tmp_path)) == (
+    mended = [*MENDED, "--set", "input.labels.label_path=fraud"]
+    assert done(replay(settings, folder)) == (
         "0 replayed, 0 already replayed before, 6 still unreadable "
         "(1 InvalidJson, 1 InvalidLabel, 2 MissingFeature, 1 Tombstone, 1 TooLarge), 0 gone"
     )
-    said = done(replay(settings, tmp_path, "--dry-run", *mended))
+    said = done(replay(settings, folder, "--dry-run", *mended))
     assert said.startswith("3 would be replayed, 0 already")
     assert replayed(settings, topic) == []
 
     place = ["--place", f"{topic}/0/2"]
-    assert done(replay(settings, tmp_path, *mended, *place)).startswith("1 replayed, 0 already")
-    assert done(replay(settings, tmp_path, *mended)) == (
+    assert done(replay(settings, folder, *mended, *place)).startswith("1 replayed, 0 already")
+    assert done(replay(settings, folder, *mended)) == (
         "2 replayed, 1 already replayed before, 3 still unreadable "
         "(1 InvalidJson, 1 Tombstone, 1 TooLarge), 0 gone"
     )
-    assert done(replay(settings, tmp_path, *mended)).startswith("0 replayed, 3 already replayed")
+    assert done(replay(settings, folder, *mended)).startswith("0 replayed, 3 already replayed")
 
     first, second = sorted(replayed(settings, topic), key=lambda record: record.key or b"")
     assert (first.key, first.value) == (b"raw-0", lacking(0))
@@ -175,13 +169,13 @@ def test_what_the_settings_now_read_is_replayed_and_scored_once(
     )
     consuming.consume(now, model)
     assert scored(settings) == {"t-000000": 1, "t-000001": 1}
-    assert done(replay(settings, tmp_path, *mended)).startswith("0 replayed, 3 already replayed")
+    assert done(replay(settings, folder, *mended)).startswith("0 replayed, 3 already replayed")
     consuming.consume(now, model)
     assert scored(settings) == {"t-000000": 1, "t-000001": 1}
 
 
 def test_a_key_decides_the_partition_and_without_one_it_stays(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic = settings.input.transactions.topic
     out = producer(settings.kafka)
@@ -190,9 +184,7 @@ def test_a_key_decides_the_partition_and_without_one_it_stays(
         out.produce(topic, lacking(number), key=key, partition=1)
     assert out.flush(20) == 0
     consuming.consume(settings, model)
-    said = done(
-        replay(settings, tmp_path, "--set", 'input.transactions.feature_paths={V14="score"}')
-    )
+    said = done(replay(settings, folder, *MENDED))
     assert said.startswith("9 replayed")
     for key in keys:
         out.produce(topic, b"where does it belong?", key=key, partition=-1 if key else 1)
@@ -205,12 +197,12 @@ def test_a_key_decides_the_partition_and_without_one_it_stays(
 
 
 def test_a_program_repairs_values_and_what_it_refuses_is_left(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic = settings.input.transactions.topic
     consuming.send_raw(settings, topic, [lacking(0), b"never JSON", lacking(1)])
     consuming.consume(settings, model)
-    program = tmp_path / "mend it.py"
+    program = folder / "mend it.py"
     program.write_text(
         "import json, sys\n"
         "try:\n"
@@ -221,17 +213,17 @@ def test_a_program_repairs_values_and_what_it_refuses_is_left(
         "json.dump(message, sys.stdout)\n"
     )
     repair = ["--repair", f"{sys.executable} '{program}'"]
-    assert done(replay(settings, tmp_path, *repair)) == (
+    assert done(replay(settings, folder, *repair)) == (
         "2 replayed, 0 already replayed before, 1 still unreadable (1 InvalidJson), 0 gone"
     )
-    assert done(replay(settings, tmp_path, *repair)).startswith("0 replayed, 2 already replayed")
+    assert done(replay(settings, folder, *repair)).startswith("0 replayed, 2 already replayed")
     consuming.consume(settings, model)
     assert scored(settings) == {"t-000000": 1, "t-000001": 1}
     assert len(consuming.records(settings, "dead-letters")) == 3
 
 
 def test_a_large_value_comes_from_its_topic_while_it_is_there(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic = settings.input.transactions.topic
     consuming.send_raw(settings, topic, [large(0), large(1), large(2, 1_500_000)])
@@ -240,7 +232,7 @@ def test_a_large_value_comes_from_its_topic_while_it_is_there(
     for deleted in admin.delete_records([TopicPartition(topic, 0, 1)]).values():
         deleted.result()
     limit = ["--set", "input.max_message_bytes=500000"]
-    assert done(replay(settings, tmp_path, *limit)) == (
+    assert done(replay(settings, folder, *limit)) == (
         "1 replayed, 0 already replayed before, 1 still unreadable (1 TooLarge), 1 gone"
     )
     (again,) = replayed(settings, topic)
@@ -254,31 +246,30 @@ def test_a_large_value_comes_from_its_topic_while_it_is_there(
     assert scored(settings) == {"t-000001": 1}
 
     limit = ["--set", "input.max_message_bytes=2000000"]  # beyond librdkafka's own 1,000,000
-    assert done(replay(settings, tmp_path, *limit)) == (
+    assert done(replay(settings, folder, *limit)) == (
         "1 replayed, 1 already replayed before, 0 still unreadable, 1 gone"
     )
     assert large(2, 1_500_000) in [record.value for record in replayed(settings, topic)]
 
 
 def test_a_replay_that_fails_again_is_not_replayed_in_a_loop(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic = settings.input.transactions.topic
     consuming.send_raw(settings, topic, [lacking(0)])
     consuming.consume(settings, model)
-    mended = ["--set", 'input.transactions.feature_paths={V14="score"}']
     touch = ["--repair", """sed 's/^{/{"touched":1,/'"""]
-    assert done(replay(settings, tmp_path, *mended, *touch)).startswith("1 replayed")
+    assert done(replay(settings, folder, *MENDED, *touch)).startswith("1 replayed")
     consuming.consume(settings, model)  # its settings are still the old ones
     letters = consuming.records(settings, "dead-letters")  # of two partitions
     first, second = sorted(letters, key=lambda record: record.timestamp_ms)
     origin = f"{topic}/0/0"
     assert dict(second.headers)["reflexive.replayed-from"] == origin.encode()
-    ended = replay(settings, tmp_path, *mended)
+    ended = replay(settings, folder, *MENDED)
     assert done(ended).startswith("0 replayed, 1 already replayed before, 0 still")
     assert ended.out[1] == "1 of those before failed again; --again replays them"
-    assert done(replay(settings, tmp_path, *mended, "--again")).startswith("1 replayed")
-    assert done(replay(settings, tmp_path, *mended, "--again")).startswith("0 replayed, 1 already")
+    assert done(replay(settings, folder, *MENDED, "--again")).startswith("1 replayed")
+    assert done(replay(settings, folder, *MENDED, "--again")).startswith("0 replayed, 1 already")
     touched = lacking(0).replace(b"{", b'{"touched":1,', 1)
     found = sorted(replayed(settings, topic), key=lambda record: record.timestamp_ms)
     assert [dict(one.headers)["reflexive.replayed-from"] for one in found] == [origin.encode()] * 2
@@ -286,7 +277,7 @@ def test_a_replay_that_fails_again_is_not_replayed_in_a_loop(
 
 
 def test_of_two_replays_at_once_the_newer_fences_the_older(
-    settings: Settings, model: Model, tmp_path: Path
+    settings: Settings, model: Model, folder: Path
 ) -> None:
     topic = settings.input.transactions.topic
     consuming.send_raw(settings, topic, [lacking(0)])
@@ -296,9 +287,7 @@ def test_of_two_replays_at_once_the_newer_fences_the_older(
     of_the_consumer.begin()
     of_the_consumer.produce(settings.topic("events"), "an event", b"{}")
     with Replay(settings) as older:
-        said = done(
-            replay(settings, tmp_path, "--set", 'input.transactions.feature_paths={V14="score"}')
-        )
+        said = done(replay(settings, folder, *MENDED))
         assert said.startswith("1 replayed")
         with pytest.raises(FencedError, match="another replay"):
             older.produce([record])
@@ -307,7 +296,7 @@ def test_of_two_replays_at_once_the_newer_fences_the_older(
     assert len(list(read_all(settings.kafka, topic))) == 2
 
 
-def test_mistakes_are_one_line(settings: Settings, model: Model, tmp_path: Path) -> None:
+def test_mistakes_are_one_line(settings: Settings, model: Model, folder: Path) -> None:
     topic = settings.input.transactions.topic
     said = refused("dead-letters", "list", *flags(settings))
     assert f"topic '{settings.application_id}.dead-letters' does not exist" in said
@@ -329,7 +318,7 @@ def test_mistakes_are_one_line(settings: Settings, model: Model, tmp_path: Path)
     assert f"no dead letter of {missing}" in said
     inputs = ["--transactions-topic", topic, "--labels-topic", settings.input.labels.topic]
     given = ["dead-letters", "replay", *inputs, *flags(settings)]
-    with_model = [*given, "--model", str(tmp_path / "model")]
+    with_model = [*given, "--model", str(folder / "model")]
     assert "no model: name a model directory" in refused(*given)
     assert f"no dead letter of {missing}" in refused(*with_model, "--place", missing)
     assert "--topic 'elsewhere': the input topics are" in refused(

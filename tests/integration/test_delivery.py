@@ -31,16 +31,6 @@ NOTHING_COMMITTED = -1001
 GOING_BACK = "going back to the last commit"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("delivery")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return consuming.model(folder / "model")
-
-
 def seen(settings: Settings, topic: str) -> int:
     """Records that a reader sees who does not wait for a commit."""
     now = settings.kafka.model_copy(update={"properties": {"isolation.level": "read_uncommitted"}})

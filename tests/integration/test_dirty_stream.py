@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pytest
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as how_often
 from hypothesis import strategies as st
@@ -39,16 +38,6 @@ class Dirty:
 
     transactions: Stream = field(repr=False)
     labels: Stream = field(repr=False)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("dirty")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return consuming.model(folder / "model")
 
 
 @st.composite

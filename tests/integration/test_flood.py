@@ -31,16 +31,6 @@ MOSTLY_BROKEN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("flood")
-
-
-@pytest.fixture(scope="module")
-def model(folder: Path) -> Model:
-    return consuming.model(folder / "model")
-
-
 def send(settings: Settings, topic: str, values: list[bytes], partition: int = 0) -> None:
     out = producer(settings.kafka, {"enable.idempotence": True})
     for value in values:

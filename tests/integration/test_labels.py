@@ -19,11 +19,6 @@ from tests.schemas import conforms
 TABLE = consuming.rows(3_000, seed=51)
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    return consuming.model(tmp_path_factory.mktemp("labels") / "model")
-
-
 def send(settings: Settings, topic: str, messages: Iterable[dict[str, Any]]) -> None:
     out = producer(settings.kafka, {"enable.idempotence": True})
     for message in messages:
