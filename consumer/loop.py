@@ -234,17 +234,9 @@ class Loop:
         self._committed |= starts
         return starts
 
-    def revoked(self, partitions: Sequence[int], lost: bool) -> None:
-        """Commit what was processed, and forget them.
-
-        Where they are lost, another member may have begun to process them from the committed
-        offsets: what we hold of them must never be seen. The group assigns us others.
-        """
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Commit what was processed, and forget them."""
         failpoints.reach("rebalance")
-        if self._failed:
-            return
-        if lost:
-            raise EvictedError("the group took our partitions: we were silent too long")
         try:
             self._commit()
             self._checkpoints.forget(self._pipeline.joins(partitions))

@@ -23,9 +23,9 @@ from consumer.settings import Settings
 
 # Kafka's default for a transaction's life on the broker, and ours for what comes before the first.
 TRANSACTION_TIMEOUT_S = 60
-# The group gives up on who is silent for ten seconds: later than that a commit can hardly succeed,
-# and what it held is done again the sooner with a new producer.
-COMMIT_S = 15
+# Sending the offsets takes milliseconds, and hangs where their coordinator goes away meanwhile. The
+# group gives up on who is silent for ten seconds: later than that they would be refused anyway.
+OFFSETS_S = 15
 ABORT_S = 5
 # librdkafka's default is 1 MB, and so is Kafka's for a topic; the registry's may be raised.
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
@@ -126,15 +126,13 @@ class Sink:
         be committed: either all of it is visible then, as soon as there is a new Sink, or nothing.
         """
         self.begin()
-        self._await(COMMIT_S, self._commit, offsets, group)
-        self._begun_at = None
-
-    def _commit(self, offsets: list[TopicPartition], group: Any) -> None:
+        send, close = self._producer.send_offsets_to_transaction, self._producer.commit_transaction
         if offsets:
-            self._call(self._producer.send_offsets_to_transaction, offsets, group, COMMIT_S)
+            self._await(OFFSETS_S, self._call, send, offsets, group, OFFSETS_S)
         failpoints.reach("offsets")
         failpoints.reach("committing", within_s=0.002)
-        self._call(self._producer.commit_transaction, COMMIT_S)
+        self._await(TRANSACTION_TIMEOUT_S, self._call, close, TRANSACTION_TIMEOUT_S)
+        self._begun_at = None
 
     def flush(self) -> None:
         """Without transactions: wait until the broker has every record.

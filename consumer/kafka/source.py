@@ -53,8 +53,8 @@ class Rebalance(Protocol):
         Where an offset is absent, from both: the beginning.
         """
 
-    def revoked(self, partitions: Sequence[int], lost: bool) -> None:
-        """They are not any more; unless `lost`, what was processed may still be committed."""
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """They are not any more; what was processed may still be committed."""
 
 
 @dataclass(slots=True)
@@ -126,8 +126,8 @@ class Source:
     def poll(self, timeout_s: float) -> Polled:
         """Wait up to `timeout_s` for a first record, then take all that are there.
 
-        Raises: EvictedError where the group takes another process for us; KafkaUnavailableError
-        where the broker refuses.
+        Raises: EvictedError where the group gave us up or takes another process for us;
+        KafkaUnavailableError where the broker refuses.
         """
         polled = Polled()
         first = self._consumer.poll(timeout_s)
@@ -204,7 +204,7 @@ class Source:
         """Leave without a word to anybody; waits a moment for a broker that does not answer."""
         self._abandoned = True
         bounded = Bounded()
-        with suppress(Unanswered):
+        with suppress(Unanswered, KafkaException):
             bounded(ABANDON_S, self.close)
         bounded.close()
 
@@ -228,7 +228,7 @@ class Source:
             else:
                 self._finish((topic, number), polled)
             return
-        if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        if error.fatal() or error.code() in (KafkaError._FATAL, KafkaError.FENCED_INSTANCE_ID):
             raise EvictedError(
                 f"the group takes another process for instance id {self._instance!r}; give each "
                 "process its own --instance-id"
@@ -284,8 +284,11 @@ class Source:
         numbers = sorted(place.partition for place in given if place.partition in self._assigned)
         if not numbers or self._abandoned:
             return
+        if lost:
+            # Another member may have begun to process them: what we hold must never be seen.
+            raise EvictedError("the group took our partitions: we were silent too long")
         try:
-            self._rebalance.revoked(numbers, lost)
+            self._rebalance.revoked(numbers)
         finally:
             self._end(numbers)
 

@@ -109,7 +109,7 @@ class Replica:
             self._process = subprocess.Popen(self._arguments, stderr=log)
 
     def stop(self) -> int:
-        """SIGTERM; returns the exit status: it leaves in good order, or says that what it waits for takes too long.
+        """SIGTERM; returns the status: 0 where it leaves in good order, 1 where that took too long.
 
         What a killed replica left open is waited for until that one is back.
         """
