@@ -136,7 +136,7 @@ class Checkpoints:
         count = state.get("labelled_rows", 0)
         remembered, unweighed = state.get("remembered", (0, 0))
         rows = None
-        if remembered and state["watch"]["cutter"]["seen"]:
+        if state.get("rows"):
             rows = restore.transactions(
                 reader, settings, features, number, state["first_offset"], position - 1
             )

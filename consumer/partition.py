@@ -102,6 +102,7 @@ class Partition:
             "batches": self.batches,
             "first_offset": self.first_offset,
             "start_ms": self.start_ms,
+            "rows": sum(map(len, self.rows)),
             "place": self.place,
             "alarm": self.alarm,
             "unanswered": self.unanswered,

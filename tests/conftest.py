@@ -57,5 +57,5 @@ def create_topics(broker: Broker) -> CreateTopics:
 def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Heals begin, and wait until the gate is opened."""
     found = Gate()
-    monkeypatch.setattr("consumer.healing.Healer", held(found))
+    monkeypatch.setattr("consumer.paper.Healer", held(found))
     return found

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer import model_directory, train
+from consumer import model_directory, reference, train
 from consumer.columns import Labels, Transactions
 from consumer.model import SelfHealingMLP
 from consumer.model_directory import Model
@@ -92,7 +92,9 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
         fidi=model_directory.Fidi(features=["V14"]),
     )
     parsed = Rules([parse(rule) for rule in rules], FEATURES)
-    return Model(manifest, module, parsed, None, module.adapter_state())
+    return Model(
+        manifest, module, parsed, None, module.adapter_state(), reference.quantiles(rows.x)
+    )
 
 
 def settings(flags: dict[str, Any] | None = None) -> Settings:

@@ -7,17 +7,20 @@ on from what was committed, as it would from the topics.
 
 import random
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 
-from consumer import evidence, healing, states
+from consumer import evidence, policy, states
 from consumer.columns import Labelled
 from consumer.order import Lane, Sequencer
 from consumer.partition import Restored
 from consumer.pipeline import Pipeline
-from consumer.registry import Registry
+from consumer.policy import Memories, MonitorBatch
+from consumer.registry import REGIME, InForce, Place, Registry
 from consumer.restore import Checkpoint
 from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, model, settings, stream
 
@@ -40,7 +43,9 @@ class Topics:
     labelled: list[Labelled] = field(default_factory=list)
     pending: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     snapshots: dict[int, Any] = field(default_factory=dict)
-    deployed: int | None = None
+    deployed: dict[str, Any] | None = None
+    regimes: dict[int, tuple[bytes, dict[str, Any]]] = field(default_factory=dict)
+    corrected: list[Labelled] = field(default_factory=list)
     moments: bytes | None = None
     requests: bytes | None = None
     checkpoint: bytes | None = None
@@ -54,17 +59,41 @@ class DeathError(Exception):
 class Process:
     """Drives a pipeline as the loop does, over records in lists and topics in memory."""
 
-    def __init__(self, of, given, topics, draw, deaths):
+    def __init__(self, of, given, topics, draw, deaths, flags):
         self.of, self.given, self.topics, self.draw, self.deaths = of, given, topics, draw, deaths
         registry = Registry(of.manifest.model_version, of.manifest.base_sha256)
         for snapshot in topics.snapshots.values():
             registry.restore(snapshot.key, snapshot.value, snapshot.manifest)
-        deployed = topics.deployed or min(topics.snapshots, default=None)
-        self.pipeline = Pipeline(settings(FLAGS), of, restored=registry)
-        self.pipeline.start(topics.snapshots.get(deployed), START_MS)
+        self.pipeline = Pipeline(settings(FLAGS | flags), of, restored=registry)
+        self.pipeline.start(self.in_force(topics.deployed), START_MS)
         self.sequencer = Sequencer(self.pipeline, "event_time", self.idle, self.commit)
         self.lane = self.sequencer.lanes[0] = Lane()
         self.begin()
+
+    def in_force(self, record):
+        snapshots = self.topics.snapshots
+        if record is not None:
+            return InForce.of(record, snapshots[record["version"]])
+        return InForce(snapshots[min(snapshots)]) if snapshots else None
+
+    def between(self, first, last):
+        rows = self.given.transactions.rows(first, last + 1)
+        place = Place("transactions", 0, last, int(rows.event_time[-1]))
+        return MonitorBatch(rows.x, first, int(rows.event_time[0]), place)
+
+    def remembered(self, count):
+        """The last so many joined rows, with the labels of now."""
+        if not count:
+            return None
+        rows = Labelled.concatenate(self.topics.labelled)
+        rows = rows.rows(len(rows) - count, len(rows))
+        later = {
+            name: int(label)
+            for some in self.topics.corrected
+            for name, label in zip(some.ids, some.is_fraud, strict=True)
+        }
+        now = [later.get(i, int(y)) for i, y in zip(rows.ids, rows.is_fraud, strict=True)]
+        return replace(rows, is_fraud=np.array(now, np.int8))
 
     def begin(self):
         topics, transactions, labels = self.topics, *self.topics.positions
@@ -80,19 +109,26 @@ class Process:
         restored = Restored(
             state,
             transactions,
-            topics.snapshots.get(state["active"]),
+            self.in_force(state["active"]) if state["active"] else None,
+            self.between(state["first_offset"], transactions - 1).x if state["rows"] else None,
             tail.rows(len(tail) - count, len(tail)) if tail is not None else None,
+            self.remembered(state["remembered"][0]),
+            state["remembered"][1],
             None,
             [(keys, values)],
         )
         self.lane.load(found["lane"])
-        self.pipeline.healing.take_over(
-            found["healing"],
+        healing = self.pipeline.healing
+        memories = Memories(
             states.from_bytes(topics.moments, states.sha256(topics.moments), "moments")
             if topics.moments
             else None,
             evidence.from_bytes(topics.requests) if topics.requests else (),
+            topics.regimes,
+            topics.snapshots,
+            [self.between(first, last) for _, first, last in healing.recent(found["healing"])],
         )
+        healing.take_over(found["healing"], memories)
         self.pipeline.assign([0], START_MS, {0: restored})
 
     def run(self):
@@ -137,7 +173,14 @@ class Process:
         topics.labelled += out.labelled
         topics.pending += [(k.encode(), v) for _, changes in out.pending for k, v in changes]
         topics.snapshots |= {snapshot.version: snapshot for snapshot in out.snapshots}
-        topics.deployed = out.deployed[-1] if out.deployed else topics.deployed
+        if out.deployed:
+            topics.deployed = orjson.loads(orjson.dumps(out.deployed[-1].record("")))
+        for key, value, about in out.registry:
+            number = int(key.removeprefix(REGIME))
+            topics.regimes.pop(number, None)
+            if value is not None:
+                topics.regimes[number] = value, orjson.loads(about)
+        topics.corrected += out.corrected
         topics.moments = states.to_bytes(heals.moments) if heals.moments else None
         topics.requests = evidence.to_bytes(heals.open_requests) if heals.open_requests else None
         topics.positions = (self.lane.transactions.position, self.lane.labels.position)
@@ -168,11 +211,11 @@ def given():
     return replace(parts[0], transactions=transactions, labels=labels)
 
 
-def ended(draw, deaths):
+def ended(draw, deaths, flags):
     """The topics at the end, and how often it died on the way."""
     topics, of, died = Topics(), model(), 0
     while True:
-        process = Process(of, given(), topics, draw, deaths)
+        process = Process(of, given(), topics, draw, deaths, flags)
         try:
             process.run()
         except DeathError:
@@ -183,33 +226,44 @@ def ended(draw, deaths):
             process.pipeline.healing.close(5)
 
 
-@pytest.fixture(scope="module")
-def alone():
-    topics, _ = ended(random.Random(1), deaths=False)
+@cache
+def alone(policy_name):
+    topics, _ = ended(random.Random(1), False, {"heal.policy": policy_name})
     return topics
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_a_process_that_dies_again_and_again_decides_the_same(alone, seed, monkeypatch):
-    monkeypatch.setattr(healing, "WAIT_S", 0.0)  # many moments in a heal to commit and to die at
+@pytest.mark.parametrize(
+    ("policy_name", "seed"), [*(("paper", seed) for seed in range(6)), ("hedge", 0), ("hedge", 1)]
+)
+def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed, monkeypatch):
+    flags = {"heal.policy": policy_name}
+    expected_of = alone(policy_name)
+    # Many moments in a heal to commit and to die at, and not so many that none is survived.
+    monkeypatch.setattr(policy, "WAIT_S", 0.0 if flags["heal.policy"] == "paper" else 0.01)
 
-    topics, died = ended(random.Random(seed), deaths=True)
+    topics, died = ended(random.Random(seed), True, flags)
 
     assert died > 0
-    assert topics.events == alone.events
-    assert topics.scores == alone.scores
+    assert topics.events == expected_of.events
+    assert topics.scores == expected_of.scores
     assert len(topics.scores) == 3 * (ROWS // 3)
-    joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, alone))
+    joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, expected_of))
     assert joined.ids == expected.ids
     assert joined.weight.tolist() == expected.weight.tolist()
-    assert topics.checkpoint == alone.checkpoint
-    assert sorted(topics.snapshots) == sorted(alone.snapshots)
+    assert orjson.loads(topics.checkpoint) == orjson.loads(expected_of.checkpoint)
+    assert topics.checkpoint == expected_of.checkpoint
+    assert topics.deployed == expected_of.deployed
+    assert sorted(topics.snapshots) == sorted(expected_of.snapshots)
 
 
-def test_the_stream_of_this_test_has_what_can_go_wrong(alone):
-    actions = [event["event"]["action"] for event in alone.events]
-    counts = orjson.loads(alone.checkpoint)["pipeline"]["join"]["counts"]
+@pytest.mark.parametrize("policy_name", ["paper", "hedge"])
+def test_the_stream_of_this_test_has_what_can_go_wrong(policy_name):
+    topics = alone(policy_name)
+    actions = [event["event"]["action"] for event in topics.events]
+    counts = orjson.loads(topics.checkpoint)["pipeline"]["join"]["counts"]
 
     assert actions.count("heal-deployed") > 3
     assert actions.count("prequential") > 3
     assert {"corrected", "matched", "thinned"} <= counts.keys()
+    if policy_name == "hedge":
+        assert {"regime-changed", "regime-recognised", "heal-provisional"} <= set(actions)

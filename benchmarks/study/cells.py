@@ -118,9 +118,7 @@ def _retrained(now: Concept, seed: int, folder: Path) -> SelfHealingMLP:
             file.write_bytes(states.to_bytes(module.state_dict()))
         data = file.read_bytes()
         module = SelfHealingMLP(len(FEATURES))
-        numbers = states.from_bytes(
-            data, states.sha256(data), file.name
-        )
+        numbers = states.from_bytes(data, states.sha256(data), file.name)
         module.load_state_dict(numbers)
         _ORACLES[seed, now] = module.eval()
     return _ORACLES[seed, now]
@@ -173,4 +171,3 @@ def run(
         driver.run([(transactions, labels)], take)
     healed, frozen = (np.concatenate(each).astype(np.float64) for each in (scores, shadow))
     return Run(y, healed, frozen, oracle(scenario, seed, transactions.x, folder), events, weights)
-

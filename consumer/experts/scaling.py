@@ -41,7 +41,8 @@ class Scaling:
 
     def _moved(self, state: State, x: Tensor) -> Tensor:
         """The rows as the frozen model is to see them."""
-        moved: Tensor = (x - self._mean) * state["scale"] + self._mean - state["shift"] * self._sd
+        scaled: Tensor = (x - self._mean) * state["scale"]
+        moved: Tensor = scaled + self._mean - state["shift"] * self._sd
         return moved
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
@@ -52,8 +53,7 @@ class Scaling:
         look = torch.from_numpy(rows.held if rows.held.any() else ~rows.held)
 
         def raw(p: State, x: Tensor) -> Tensor:
-            logit: Tensor = base.of(self._moved(p, x)) + p["bias"]
-            return logit
+            return torch.add(base.of(self._moved(p, x)), p["bias"])
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
             far = ((p["scale"] - 1) ** 2).sum() + (p["shift"] ** 2).sum()
