@@ -85,6 +85,7 @@ class Source:
         self._assigned: set[int] = set()
         self._closing = False
         self._abandoned = False
+        self._evicted = False
         self._consumer = client.build(
             Consumer,
             client.properties(
@@ -135,6 +136,8 @@ class Source:
             self._take(polled, first)
             for message in self._consumer.consume(POLL_RECORDS, timeout=0):
                 self._take(polled, message)
+        if self._evicted:
+            raise EvictedError("the group took our partitions: we were silent too long")
         return polled
 
     def pause(self, wanted: Iterable[tuple[str, int]]) -> None:
@@ -246,7 +249,7 @@ class Source:
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         numbers = sorted(place.partition for place in given)
         # While we leave, the group may still answer that we came; no broker answers us any more.
-        if numbers and not self._closing:
+        if numbers and not (self._closing or self._evicted):
             self._begin(numbers)
 
     def _begin(self, numbers: list[int]) -> None:
@@ -285,8 +288,10 @@ class Source:
         if not numbers or self._abandoned:
             return
         if lost:
-            # Another member may have begun to process them: what we hold must never be seen.
-            raise EvictedError("the group took our partitions: we were silent too long")
+            # Another member may have begun to process them: what we hold must never be seen. It is
+            # not raised here, because the same poll may call for the next assignment.
+            self._evicted = True
+            return
         try:
             self._rebalance.revoked(numbers)
         finally:

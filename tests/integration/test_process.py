@@ -286,7 +286,8 @@ def test_a_second_process_with_the_same_instance_id_fences_the_first(
     assert older.returncode == 1
     assert "has taken over" in said.splitlines()[-1]
     offsets = [score["offset"] for score in consuming.messages(settings, "scores")]
-    assert offsets == list(range(300))
+    # At least once: until the older is told, both score.
+    assert (offsets if delivery == "exactly_once" else sorted(set(offsets))) == list(range(300))
 
 
 def _scored(settings: Settings) -> int:
