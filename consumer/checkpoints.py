@@ -83,7 +83,9 @@ class Checkpoints:
         if value is not None:
             manifest["sha256"] = states.sha256(value)
         headers = [("manifest", orjson.dumps(manifest))]
-        self._sink.produce(self._settings.topic("registry"), key, value, headers=headers)
+        self._sink.produce(
+            self._settings.topic("registry"), key, value, partition=0, headers=headers
+        )
 
     # --- Back ---
 

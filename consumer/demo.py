@@ -53,7 +53,13 @@ def run(out: Path, rate: int) -> None:
     )
     with embedded_broker() as address:
         settings = load(
-            None, {"kafka.bootstrap_servers": address, "model": out / "model", "log.level": "error"}
+            None,
+            {
+                "kafka.bootstrap_servers": address,
+                "model": out / "model",
+                "log.level": "error",
+                "heal.policy": "paper",  # the published run, as it was published
+            },
         )
         console.rule("2  the stream drifts, the model heals")
         _stream(settings, rate)

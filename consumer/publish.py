@@ -85,17 +85,18 @@ class Publisher:
         )
 
     def _registry(self, out: Outputs) -> None:
+        # One partition, so one order; the embedded broker gives every topic several.
         topic = self._settings.topic("registry")
         for snapshot in out.snapshots:
             manifest = [("manifest", encode.manifest(snapshot))]
-            self._sink.produce(topic, snapshot.key, snapshot.value, headers=manifest)
+            self._sink.produce(topic, snapshot.key, snapshot.value, partition=0, headers=manifest)
         for activation in out.activations:
-            self._sink.produce(topic, activation.key, activation.value)
+            self._sink.produce(topic, activation.key, activation.value, partition=0)
         for key, value, about in out.registry:
-            self._sink.produce(topic, key, value, headers=[("manifest", about)])
+            self._sink.produce(topic, key, value, partition=0, headers=[("manifest", about)])
         for in_force in out.deployed[-1:]:
             value = orjson.dumps(in_force.record(self._model_version))
-            self._sink.produce(topic, DEPLOYED, value)
+            self._sink.produce(topic, DEPLOYED, value, partition=0)
 
     def _events(self, events: list[Event]) -> None:
         for event in events:

@@ -45,7 +45,7 @@ class RegistryTopic:
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
-        self._deployed: InForce | None = None
+        self._deployed: Mapping[str, Any] | None = None  # the record
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
         try:
@@ -57,10 +57,14 @@ class RegistryTopic:
     @property
     def deployed(self) -> InForce | None:
         """What was deployed last; None on a new registry."""
-        if self._deployed is None and self.snapshots:
+        if not self.snapshots:
+            return None
+        if self._deployed is None:
             # The base snapshot: nothing was healed yet.
             return InForce(self.snapshots[min(self.snapshots)])
-        return self._deployed
+        good = [version for version in self.snapshots if version <= self._deployed["version"]]
+        snapshot = self.snapshots[max(good, default=min(self.snapshots))]
+        return InForce.of(self._deployed, snapshot)
 
     def catch_up(self) -> None:
         """Read to the end of now."""
@@ -96,7 +100,7 @@ class RegistryTopic:
                 else:
                     self.snapshots[snapshot.version] = snapshot
             elif key == DEPLOYED and record.value is not None:
-                self._deployed = self._good(record.value)
+                self._deployed = self._readable(record.value)
             elif key.startswith(REGIME):
                 number = int(key.removeprefix(REGIME))
                 self.regimes.pop(number, None)
@@ -116,7 +120,9 @@ class RegistryTopic:
     def _forget(self) -> None:
         """Of thousands of heals only those stay that may be asked for."""
         best = self.registry.best
-        asked = {found.version for found in (best, self._deployed) if found is not None}
+        asked = {best.version} if best is not None else set()
+        if self._deployed is not None:
+            asked.add(int(self._deployed["version"]))
         asked |= {int(manifest["version"]) for _, manifest in self.regimes.values()}
         kept = asked | set(sorted(self.snapshots)[-NEWEST:])
         self.snapshots = {v: s for v, s in self.snapshots.items() if v in kept}
@@ -130,21 +136,15 @@ class RegistryTopic:
             return None
         return record.value, str(manifest["sha256"])
 
-    def _good(self, value: bytes) -> InForce | None:
-        """What the record names, or where it is not good the last good snapshot before it."""
+    def _readable(self, value: bytes) -> Mapping[str, Any]:
+        """The record, or where it is not readable one that names the last good snapshot."""
         try:
-            record = orjson.loads(value)
-            version = int(record["version"])
-            if version in self.snapshots:
-                return InForce.of(record, self.snapshots[version])
+            record: dict[str, Any] = orjson.loads(value)
+            return {**record, "version": int(record["version"])}
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             log.error(f"registry record {DEPLOYED} is not readable; the last good one is taken")
-            version = max(self.snapshots, default=0)
-        before = max((v for v in self.snapshots if v <= version), default=None)
-        if before is None:
-            return None
-        weights = self._deployed.weights if self._deployed is not None else {}
-        return InForce(self.snapshots[before], weights)
+            before = self._deployed or {"provisional": False}
+            return {**before, "version": max(self.snapshots, default=0)}
 
 
 def from_topic(settings: Settings, model: Model) -> tuple[Registry, InForce | None]:

@@ -43,7 +43,7 @@ class Told:
     def labels(self, labels, idle):
         self.log += [f"label {name}" for name in labels.ids]
 
-    def end_batch(self, partition):
+    def end_batch(self, partition, idle):
         self._cutter(partition).end()
         self.log.append(f"end {partition}")
 

@@ -55,7 +55,7 @@ def test_rolled_back_until_the_next_heal():
     rolled = [(e["labelled_batch"], e["restored_version"]) for e in events(out, "rollback")]
     assert rolled == [(4, 3), (5, 3), (7, 9), (8, 9)]
     assert [s.adapter_version for s in out.scores] == [1, 1, 1, 3, 3, 3, 9, 9, 9, 15, 17]
-    assert out.deployed == [3, 3, 3, 9, 9, 9, 15, 17]
+    assert [each.version for each in out.deployed] == [3, 3, 3, 9, 9, 9, 15, 17]
     last = events(out, "batch-labelled")[-1]
     assert last["action"] == "none"
     assert last["in_force"] == last["healed"] != last["frozen"]
@@ -134,7 +134,7 @@ def test_an_adapter_swaps_only_at_a_batch_end(gate):
 
         pipeline.out.take()
         pipeline.score(batches[3].transactions.rows(half, BATCH), idle)
-        pipeline.end_batch(0)
+        pipeline.end_batch(0, idle)
         score(pipeline, batches[4])
 
         out = pipeline.out.take()

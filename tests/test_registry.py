@@ -6,7 +6,7 @@ import torch
 
 from consumer import encode, states
 from consumer.errors import RegistryError
-from consumer.registry import Activation, Place, Registry
+from consumer.registry import Activation, InForce, Place, Registry
 from tests.schemas import conforms
 from tests.streams import START_MS
 
@@ -132,11 +132,14 @@ def test_a_snapshot_of_another_base_is_passed_over_but_its_number_is_used():
 
 
 def test_an_activation_names_from_where_on():
-    found = Activation(PLACE, 7, "3f2a91c04d5e")
+    of = registry()
+    snapshot = of.snapshot("pool", state(0), parent=None, reason="")
+    found = Activation(PLACE, InForce(snapshot, {"frozen": 0.25, "residual": 0.75}), "3f2a91c04d5e")
 
     assert found.key == "active/transactions/2/499"
     conforms("activation", orjson.loads(found.value))
-    assert orjson.loads(found.value)["version"] == 7
+    assert orjson.loads(found.value)["version"] == snapshot.version
+    assert InForce.of(orjson.loads(found.value), snapshot) == found.in_force
 
 
 def test_a_snapshot_larger_than_the_topic_takes_is_refused_with_what_to_do():

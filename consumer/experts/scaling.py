@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,13 +53,14 @@ class Scaling:
         pull = PULL / max(1, len(rows)) ** 0.5
         look = torch.from_numpy(rows.held if rows.held.any() else ~rows.held)
 
-        def raw(p: State, x: Tensor) -> Tensor:
-            return torch.add(base.of(self._moved(p, x)), p["bias"])
+        def raw(p: State, x: Tensor) -> Any:
+            return base.of(self._moved(p, x)) + p["bias"]
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
             far = ((p["scale"] - 1) ** 2).sum() + (p["shift"] ** 2).sum()
             fit = F.binary_cross_entropy_with_logits(raw(p, x[some]), y[some], weight[some])
-            return fit + pull * far
+            whole: Tensor = fit + pull * far
+            return whole
 
         def learnt(one: State) -> tuple[float, Numbers]:
             numbers = {"scale": one["scale"], "shift": one["shift"], "bias": torch.tensor(0.0)}

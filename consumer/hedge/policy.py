@@ -489,7 +489,7 @@ class Hedge(Policy):
             try:
                 snapshot = self._snapshot(
                     "pool",
-                    {**self._model.base_adapter, **flat(self._pool)},
+                    flat(self._pool),
                     parent=self.deployed.version,
                     reason=reason,
                     place=place,

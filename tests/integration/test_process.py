@@ -155,11 +155,11 @@ def test_after_an_error_nothing_half_done_is_seen_and_nothing_is_lost(
     consuming.send(settings, consuming.rows(1_000, seed=12, shift=2.2), range(1_000))
     end_batch, ended = Pipeline.end_batch, []
 
-    def fails_in_batch_8(self, partition):  # type: ignore[no-untyped-def]
+    def fails_in_batch_8(self, partition, idle):  # type: ignore[no-untyped-def]
         ended.append(partition)
         if len(ended) == 8:
             raise RuntimeError("as if by a defect")
-        end_batch(self, partition)
+        end_batch(self, partition, idle)
 
     monkeypatch.setattr(Pipeline, "end_batch", fails_in_batch_8)
     with pytest.raises(RuntimeError, match="as if by a defect"):
