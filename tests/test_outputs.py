@@ -23,6 +23,12 @@ from tests.streams import (
     stream,
 )
 
+# What only the policy `hedge` says: tests/test_hedge.py holds it against the schema.
+HEDGE = {
+    *("heal-provisional", "heal-withdrawn", "regime-changed", "regime-recognised"),
+    *("less-sure", "cannot-heal", "signal-lost"),
+}
+
 
 def command(**thresholds):
     values = {name.replace("_", ".", 1): value for name, value in thresholds.items()}
@@ -118,7 +124,7 @@ def story():
 def test_every_kind_of_event_conforms(story):
     for event in story.events:
         conforms("event", orjson.loads(encode.event(event)))
-    assert {event["event"]["action"] for event in story.events} == set(_SHAPES)
+    assert {event["event"]["action"] for event in story.events} == set(_SHAPES) - HEDGE
 
 
 def test_every_other_message_conforms(story):

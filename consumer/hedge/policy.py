@@ -56,6 +56,7 @@ PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
 UNMOVED_P = 0.002  # at least so likely the rows of today are those of training: nothing to align
 CHANGED_P = 1e-4  # at most so likely they are those of the regime before: the change is sure
+ALIGNED_ROWS = 100  # fewer look like anything
 FARTHEST_SD = 5.0  # an alignment by more would be a guess
 REALIGNED_SD = 0.05  # by less than this it stays where it is
 MOVED = 0.005  # weights that moved by less stay in force as they are
@@ -198,6 +199,7 @@ class Hedge(Policy):
             reasons=[f"weight of the frozen model {before:.3f} -> {self._weights[FROZEN]:.3f}"],
             weights=self._weights,
         )
+        self._move(place)
 
     # --- Changes ---
 
@@ -282,6 +284,8 @@ class Hedge(Policy):
         if self._training is None or not self._recent:
             return
         rows = self._steady()
+        if len(rows) < ALIGNED_ROWS:
+            return
         found: Float32 | None = None
         is_moved = fits(rows, self._training) <= UNMOVED_P
         if is_moved:
@@ -293,7 +297,8 @@ class Hedge(Policy):
             return
         self._set_alignment(found)
         if self._labels_now == 0 and self._changed_at and self._before is None:
-            self._before = {n: w for n, w in self._weights.items() if n != ALIGNMENT}
+            trace = self._weights[ALIGNMENT]
+            self._before = {n: w / (1 - trace) for n, w in self._weights.items() if n != ALIGNMENT}
             self._weights = {n: w * (1 - PROVISIONAL) for n, w in self._before.items()}
             self._weights[ALIGNMENT] = PROVISIONAL
             names = self._model.features

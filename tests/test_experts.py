@@ -1,0 +1,176 @@
+"""Each expert learns what it is there for, and nothing where there is nothing to learn."""
+
+import numpy as np
+import pytest
+import torch
+
+from consumer import experts
+from consumer.experts.alignment import shift
+from consumer.experts.base import Learner, Learning, View
+from consumer.experts.descent import platt
+from consumer.experts.newton import Problem, most_evident, solve
+from consumer.mixture import FROZEN, Mixture, apart, flat
+from consumer.model_directory import base_sha256
+from consumer.reference import Sample, fits, quantiles
+from tests.streams import DRIFT, V14, model, stream
+
+LEARNERS = [e.name for e in experts.pool(model()) if isinstance(e, Learner)]
+
+
+def learning(rows, *, drift=0.0, seed=3, translated=0.0):
+    """Rows to learn from, a quarter held; `translated`: all rows of both classes moved."""
+    drawn = stream(rows, drift=drift, seed=seed)
+    x = drawn.transactions.x.copy()
+    x[:, V14] -= translated
+    y = drawn.labels.is_fraud.astype(np.float32)
+    return Learning(x, y, np.ones(rows, np.float32), np.arange(rows) % 4 == 3)
+
+
+def loss(logit, y):
+    p = np.clip(1 / (1 + np.exp(-logit.astype(np.float64))), 1e-7, 1 - 1e-7)
+    return float(-np.where(y == 1, np.log(p), np.log1p(-p)).mean())
+
+
+@pytest.fixture
+def mixture():
+    return Mixture(model())
+
+
+def loss_of(mixture, name, state, rows):
+    with torch.no_grad():
+        view = View(mixture.base, torch.from_numpy(rows.x))
+        return loss(mixture.experts[name].logit(state, view).numpy(), rows.y)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_what_has_moved_is_learnt_from_labels(mixture, name):
+    before, fresh = learning(400, translated=DRIFT), learning(2_000, translated=DRIFT, seed=4)
+    expert = mixture.experts[name]
+
+    fitted = expert.fit(mixture.base, expert.cold(mixture.base), before, seed=1)
+
+    frozen = loss_of(mixture, FROZEN, {}, fresh)
+    assert loss_of(mixture, name, fitted.state, fresh) < 0.5 * frozen
+    # What the gate is shown is what rows that were not learnt from are worth.
+    judged = loss(fitted.logit, before.y[fitted.judged])
+    assert judged == pytest.approx(loss_of(mixture, name, fitted.state, fresh), abs=0.08)
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_where_nothing_has_moved_little_is_learnt(mixture, name):
+    expert, fresh = mixture.experts[name], learning(2_000, seed=4)
+
+    fitted = expert.fit(mixture.base, expert.cold(mixture.base), learning(400), seed=1)
+
+    assert loss_of(mixture, name, fitted.state, fresh) < loss_of(mixture, FROZEN, {}, fresh) + 0.03
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_the_same_rows_and_seed_give_the_same_numbers_and_the_network_stays(mixture, name):
+    of = model()
+    before = base_sha256(of.module)
+    mixture = Mixture(of)
+    expert, rows = mixture.experts[name], learning(200, translated=1.0)
+
+    one, other = (
+        expert.fit(mixture.base, expert.cold(mixture.base), rows, seed=7) for _ in range(2)
+    )
+
+    assert all(torch.equal(one.state[key], other.state[key]) for key in one.state)
+    assert base_sha256(of.module) == before
+
+
+@pytest.mark.parametrize("name", [e.name for e in experts.pool(model())][1:])
+def test_a_cold_expert_is_the_frozen_model_or_knows_the_base_rate(mixture, name):
+    rows = learning(50)
+
+    p = mixture.probabilities(rows.x, {FROZEN: {}, name: mixture.experts[name].cold(mixture.base)})
+
+    if name == "base_rate":
+        assert p[1] == pytest.approx(np.full(50, model().manifest.reference.fraud_share), abs=1e-6)
+    else:
+        assert p[1] == pytest.approx(p[0], abs=1e-5)
+
+
+def test_a_pool_travels_as_one_state(mixture):
+    pool = {n: e.cold(mixture.base) for n, e in mixture.experts.items()}
+
+    back = apart({**flat(pool), **model().base_adapter})
+
+    assert {n: set(s) for n, s in back.items()} == {n: set(s) for n, s in pool.items() if s}
+
+
+def test_newton_ends_where_the_gradient_does():
+    rng = np.random.default_rng(1)
+    design = np.column_stack([rng.normal(size=(300, 5)), np.ones(300)])
+    y = (rng.random(300) < 1 / (1 + np.exp(-design @ [0.5, 2, 0, 0, -1, 0.3]))).astype(float)
+    problem, weight = Problem(design, y, np.ones(300)), np.ones(300)
+    ridge = problem.ridge(4.0, 32.0)
+
+    found = solve(problem, ridge, problem.prior)
+
+    p = 1 / (1 + np.exp(-design @ found.weights))
+    gradient = design.T @ (weight * (p - y)) + ridge * (found.weights - problem.prior)
+    assert np.abs(gradient).max() < 1e-2
+
+
+def test_the_evidence_asks_for_a_hard_ridge_where_the_frozen_model_is_right():
+    rng = np.random.default_rng(2)
+    logit = rng.normal(size=400) * 3
+    x = rng.normal(size=(400, 2))
+    right = (rng.random(400) < 1 / (1 + np.exp(-logit))).astype(float)
+    wrong = (rng.random(400) < 1 / (1 + np.exp(-3 * x[:, 0]))).astype(float)
+    design = np.column_stack([logit, x, x**2 - 1, np.ones(400)])
+
+    kept, left = (most_evident(Problem(design, y, np.ones(400))) for y in (right, wrong))
+
+    assert kept.ridge[1] > 10 * left.ridge[1]
+    assert left.weights[1] == pytest.approx(3, abs=0.7)
+    assert abs(left.weights[0]) < 0.3
+
+
+def test_calibration_finds_slope_and_bias():
+    rng = np.random.default_rng(3)
+    logit = rng.normal(size=5_000) * 2
+    y = (rng.random(5_000) < 1 / (1 + np.exp(-(0.5 * logit - 1)))).astype(float)
+
+    assert platt(logit, y) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1, abs=0.1))
+
+
+def reference():
+    rows = learning(5_000, seed=8).x
+    return Sample(quantiles(rows), 5_000), rows.std(axis=0).astype(np.float64)
+
+
+def test_rows_that_only_moved_are_moved_back():
+    then, sd = reference()
+
+    found = shift(learning(300, translated=DRIFT).x, then, sd)
+
+    assert found is not None
+    assert found.tolist() == [0, pytest.approx(-DRIFT, abs=0.3), 0]
+
+
+@pytest.mark.parametrize("rows", [200, 1_000])
+def test_rows_whose_shape_changed_are_refused(rows):
+    then, sd = reference()
+
+    # Legitimate rows onto the fraud's: one hump where there were two.
+    assert shift(learning(rows, drift=DRIFT).x, then, sd) is None
+
+
+def test_rows_that_did_not_move_have_no_shift():
+    then, sd = reference()
+
+    assert shift(learning(300).x, then, sd) is None
+
+
+def test_p_is_small_for_other_rows_alone():
+    then, _ = reference()
+
+    same = [fits(learning(200, seed=seed).x, then) for seed in range(40)]
+    other = fits(learning(200, translated=0.7).x, then)
+
+    assert min(same) > 1e-3
+    assert sum(p < 0.05 for p in same) <= 6
+    assert other < 1e-6

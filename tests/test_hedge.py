@@ -1,0 +1,316 @@
+"""The policy `hedge` on small streams: what it answers to what happens, and what it says of it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from consumer.columns import Labelled, Labels
+from consumer.driver import Driver
+from consumer.hedge import weights
+from consumer.hedge.change import FeatureChange, LossChange
+from consumer.hedge.memory import Memory, held
+from consumer.hedge.regimes import Known, Regimes
+from consumer.outputs import Outputs
+from consumer.registry import InForce, Registry
+from tests.schemas import conforms
+from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, V14, Stream, model, settings, stream
+
+HEDGE = {"heal.policy": "hedge", "heal.mode": "inline"}
+CLEAN = 30 * BATCH
+NEVER = 10**12
+
+
+def ran(rows, *, late_ms=0):
+    """Everything said of a stream whose labels come late."""
+    found = Outputs()
+
+    def take(out):
+        found.scores += out.scores
+        found.events += out.events
+        found.snapshots += out.snapshots
+        found.activations += out.activations
+        found.deployed += out.deployed
+        found.registry += out.registry
+
+    labels = rows.labels
+    labels = replace(labels, labelled_at=labels.labelled_at + late_ms)
+    if late_ms == NEVER:
+        none = np.zeros(0, np.int64)
+        labels = Labels(0, [], none, none.astype(np.int8), [], none)
+    with Driver(settings(HEDGE), model()) as driver:
+        driver.run([(rows.transactions, labels)], take)
+    return found
+
+
+def after(change, rows=CLEAN, clean=CLEAN):
+    """Clean rows, then `rows` that `change(x, fraud)` has changed."""
+    given = stream(clean + rows, seed=5)
+    x = given.transactions.x.copy()
+    change(x[clean:], given.labels.is_fraud[clean:] == 1)
+    return Stream(replace(given.transactions, x=x), given.labels)
+
+
+def translate(x, fraud):
+    x[:, V14] -= DRIFT
+
+
+def novel(x, fraud):
+    """Fraud shows in V3 and no longer in V14."""
+    rng = np.random.default_rng(4)
+    x[fraud, V14] = rng.normal(size=fraud.sum())
+    x[fraud, 0] = rng.normal(-2.5, 0.8, size=fraud.sum())
+
+
+def onto_fraud(x, fraud):
+    """Legitimate rows move to where the fraud is, which stays."""
+    x[~fraud, V14] -= DRIFT
+
+
+def lost(x, fraud):
+    """Nothing tells them apart any more."""
+    x[fraud] = np.random.default_rng(4).normal(size=(fraud.sum(), x.shape[1]))
+
+
+def losses(out, given, start=CLEAN):
+    """Mean log loss of what was published and of the frozen model, after the change."""
+    y = given.labels.is_fraud[start:]
+    found = []
+    for name in ("score", "shadow"):
+        p = np.concatenate([getattr(each, name) for each in out.scores]).astype(np.float64)
+        p = np.clip(p[start:], 1e-6, 1 - 1e-6)
+        found.append(float(-np.where(y == 1, np.log(p), np.log1p(-p)).mean()))
+    return found
+
+
+def said(out, action):
+    return [e["reflexive"] for e in out.events if e["event"]["action"] == action]
+
+
+@pytest.mark.parametrize("late_ms", [0, 5 * BATCH * STEP_MS, NEVER])
+def test_rows_that_moved_are_healed_with_labels_or_without(late_ms):
+    given = after(translate, 2 * CLEAN)
+
+    out = ran(given, late_ms=late_ms)
+
+    healed, frozen = losses(out, given)
+    assert healed < 0.45 * frozen
+    assert said(out, "regime-changed")[0]["since_ms"] == START_MS + CLEAN * STEP_MS
+    provisional = [each.provisional for each in out.scores]
+    if late_ms == NEVER:
+        assert provisional[-1]
+        assert said(out, "heal-deployed") == []
+    else:
+        assert not provisional[-1]
+        assert len(said(out, "heal-deployed")) > 3
+
+
+def test_a_new_kind_of_fraud_is_learnt_from_its_labels():
+    given = after(novel, 3 * CLEAN)
+
+    healed, frozen = losses(ran(given), given)
+
+    assert healed < 0.5 * frozen
+
+
+def test_without_labels_of_a_change_that_is_no_move_nothing_is_healed_and_it_is_said_once():
+    given = after(onto_fraud, 2 * CLEAN)
+
+    out = ran(given, late_ms=NEVER)
+
+    assert len(said(out, "cannot-heal")) == 1
+    # On the first hundred rows it may look like a move, and is taken back with more of them.
+    assert len(said(out, "heal-withdrawn")) == len(said(out, "heal-provisional"))
+    healed, frozen = losses(out, given, start=2 * CLEAN)
+    assert healed == frozen
+
+
+def test_where_the_signal_is_gone_scores_are_calibrated_and_it_is_said():
+    given = after(lost, 3 * CLEAN)
+
+    out = ran(given)
+
+    assert len(said(out, "signal-lost")) == 1
+    healed, frozen = losses(out, given, start=3 * CLEAN)
+    share = given.labels.is_fraud[3 * CLEAN :].mean()
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert healed < entropy + 0.05 < frozen
+
+
+def test_on_a_stream_that_does_not_change_it_does_no_harm():
+    given = after(lambda x, fraud: None, 4 * CLEAN)
+
+    out = ran(given)
+
+    healed, frozen = losses(out, given)
+    assert healed < frozen + 0.01
+    assert said(out, "cannot-heal") == []
+
+
+def test_a_regime_that_comes_back_is_recognised_before_its_labels_come():
+    away = after(translate, 2 * CLEAN)
+    x = away.transactions.x.copy()
+    x[2 * CLEAN :, V14] += DRIFT  # clean again
+    given = Stream(replace(away.transactions, x=x), away.labels)
+
+    out = ran(given, late_ms=15 * BATCH * STEP_MS)
+
+    (back,) = said(out, "regime-recognised")
+    assert back["regime"] == 0
+    assert back["offset"] < 2 * CLEAN + 5 * BATCH
+    healed, frozen = losses(out, given, start=2 * CLEAN + 5 * BATCH)
+    assert healed < frozen + 0.05
+
+
+def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate():
+    given = after(onto_fraud, 2 * CLEAN)
+
+    out = ran(given, late_ms=25 * BATCH * STEP_MS)
+
+    (told,) = said(out, "less-sure")
+    assert told["weights"]["base_rate"] == pytest.approx(0.4)
+    healed, frozen = losses(out, given)
+    assert healed < frozen
+
+
+def test_labels_that_speak_against_what_was_healed_take_it_back():
+    # Labels that are wrong for a while teach what is wrong; then they are right again.
+    given = stream(60 * BATCH, seed=5)
+    wrong = given.labels.is_fraud.copy()
+    wrong[10 * BATCH : 20 * BATCH] = 1 - wrong[10 * BATCH : 20 * BATCH]
+    given = Stream(given.transactions, replace(given.labels, is_fraud=wrong))
+
+    out = ran(given)
+
+    assert said(out, "rollback")
+    assert "ROLLED_BACK" in {e["to_state"] for e in said(out, "state-changed")}
+    y = stream(60 * BATCH, seed=5).labels.is_fraud[40 * BATCH :]
+    p = np.concatenate([each.score for each in out.scores])[40 * BATCH :]
+    assert np.mean((p >= 0.5) == y) > 0.85
+
+
+def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():
+    given = after(onto_fraud, 2 * CLEAN)
+    out = ran(given, late_ms=25 * BATCH * STEP_MS)
+
+    for event in out.events:
+        conforms("event", event)
+    for snapshot in out.snapshots:
+        conforms("snapshot-manifest", dict(snapshot.manifest))
+    assert len(out.activations) > 3
+    for each in out.activations:
+        assert sum(each.in_force.weights.values()) == pytest.approx(1)
+        assert "frozen" in each.in_force.weights
+
+
+def test_at_most_one_activation_a_batch_and_each_before_its_first_score():
+    out = ran(after(translate, CLEAN))
+
+    at = [each.place.offset for each in out.activations]
+    assert len(set(at)) == len(at)
+    assert all(offset % BATCH == 0 for offset in at)
+
+
+# --- Its parts ---
+
+
+def test_weights_go_to_who_was_right_and_everyone_keeps_a_share():
+    found = weights.follow(np.array([0.5, 0.25, 0.25, 0]), np.array([-900.0, -5.0, -900.0, 0.0]))
+
+    assert found.sum() == pytest.approx(1)
+    assert found.tolist() == pytest.approx([0.02 / 3, 0.98 + 0.02 / 3, 0.02 / 3, 0])
+
+
+def test_a_feature_that_moves_is_named_when_it_does_and_never_by_chance():
+    rng = np.random.default_rng(6)
+    watch = FeatureChange(["a", "b"], [1.0, 2.0])
+    scale = np.array([1.0, 2.0])
+
+    def batch(move=0.0):
+        return (rng.normal(size=(100, 2)) * scale + [0, move]).mean(axis=0)
+
+    assert [watch.add(batch(), 100) for _ in range(500)] == [None] * 500
+    change = watch.add(batch(2.0), 100)
+    assert change is not None
+    assert change.batches == 1
+    assert [why.split()[2] for why in change.why] == ["b"]
+
+
+def test_a_loss_that_rises_is_a_change_and_one_that_falls_is_none():
+    for last, expected in ((0.9, True), (0.05, False)):
+        watch = LossChange()
+        rng = np.random.default_rng(7)
+        found = [watch.add(float(0.3 + 0.03 * rng.normal())) for _ in range(30)]
+        assert not any(found)
+        assert (watch.add(last) is not None) == expected
+
+
+def rows_at(offsets, partition=0, label=0):
+    offset = np.asarray(offsets, np.int64)
+    ones = np.ones(len(offset))
+    ids = [f"{partition}-{n}" for n in offset.tolist()]
+    return Labelled(
+        partition,
+        ids,
+        offset * 10,
+        offset * 10,
+        np.full(len(offset), label, np.int8),
+        ids,
+        ones[:, None].astype(np.float32) * offset[:, None],
+        ones.astype(np.float32),
+        ones.astype(np.float32),
+        ones,
+        offset,
+        offset,
+        ones,
+    )
+
+
+def test_memory_gives_rows_of_a_span_in_one_order_however_they_came():
+    pieces = [rows_at([3, 1]), rows_at([2, 9], partition=1), rows_at([7])]
+    one, other = Memory(), Memory()
+    for piece in pieces:
+        one.add(piece)
+    for piece in reversed(pieces):
+        other.add(piece)
+
+    for memory in (one, other):
+        found = memory.learning([(0, 25), (60, 95)])
+        assert found.x[:, 0].tolist() == [1, 2, 7, 9]
+        assert memory.count_in([(0, 25)]) == 2
+        assert memory.learning([(100, 200)]) is None
+
+
+def test_memory_learns_a_corrected_label_and_forgets_a_partition():
+    memory = Memory()
+    memory.add(rows_at([1, 2, 3]))
+    memory.correct(rows_at([2, 8], label=1))
+
+    assert memory.learning([(0, 100)]).y.tolist() == [0, 1, 0]
+    memory.drop(0)
+    assert memory.learning([(0, 100)]) is None
+
+
+@pytest.mark.parametrize("period", [1, 2, 4, 64])
+def test_a_quarter_is_held_back_whatever_the_period_of_the_stream(period):
+    offsets = np.arange(0, 20_000 * period, period, dtype=np.int64)
+
+    assert held(offsets).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_rows_belong_to_the_regime_of_their_time_whenever_their_labels_come():
+    regimes = Regimes()
+    regimes.change(1_000)
+    snapshot = Registry("m", "b").snapshot("base", {}, parent=None, reason="")
+    sample = np.random.default_rng(1).normal(size=(500, 2)).astype(np.float32)
+    regimes.leave(Known(sample, InForce(snapshot, {"frozen": 1.0})))
+    regimes.change(2_000)
+
+    assert regimes.is_now(np.array([500, 1_500, 2_500])).tolist() == [False, False, True]
+    found = regimes.recognise(sample[:200], with_left=True)
+    assert found is not None
+    assert found[0] == 1
+    assert regimes.recognise(sample[:200], with_left=False) is None  # the one just left
+    regimes.back(1)
+    assert regimes.is_now(np.array([500, 1_500, 2_500])).tolist() == [False, True, True]
+    assert regimes.spans() == [(1_000, 2_000), (2_000, float("inf"))]
