@@ -32,6 +32,9 @@ paper: python broker-tools setup  ## the published experiment through Kafka, dig
 labels: python broker-tools setup  ## labels a week late: HANDBOOK=/path/to/its/transactions.parquet
 	@$(BIN)/python -m benchmarks.labels $(HANDBOOK)
 
+study: setup  ## is healing worth having: every drift, every way labels come; an hour
+	@$(BIN)/python -m benchmarks.study
+
 delivery: python broker-tools setup  ## what exactly-once costs, and restarts
 	@$(BIN)/python -m benchmarks.delivery
 
