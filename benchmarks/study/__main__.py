@@ -18,23 +18,11 @@ import orjson
 
 from benchmarks.markdown import table
 from benchmarks.study import plots
-from benchmarks.study.cells import CONDITIONS, SCENARIOS, run
-from benchmarks.study.figures import Figures, figures
-from producer_sim.scenarios import Scenario
+from benchmarks.study.cells import CONDITIONS, SCENARIOS
+from benchmarks.study.figures import Figures
+from benchmarks.study.work import Cell, work
 
-RESULTS = Path("docs/results")
 SEEDS = "101,102,103,104,105"
-PLOTTED = {("translate", "all, 5 late"), ("novel", "10%, 5 late"), ("recurring", "all, 5 late")}
-Cell = tuple[str, str, int, str, Path]
-
-
-def _cell(cell: Cell) -> Figures:
-    scenario, labels, seed, policy, folder = cell
-    (condition,) = (c for c in CONDITIONS if c.name == labels)
-    found = run(Scenario(scenario), condition, seed, folder, policy)
-    if (scenario, labels) in PLOTTED and policy == "hedge" and seed == min(plots.seeds(folder)):
-        plots.draw(found, scenario, labels, seed, RESULTS / "study")
-    return figures(found, scenario, labels, policy, seed)
 
 
 def main() -> None:
@@ -45,7 +33,7 @@ def main() -> None:
     asked.add_argument("--policy", default="hedge")
     asked.add_argument("--processes", type=int, default=2)
     asked.add_argument("--folder", type=Path, default=Path("study"), help="models and oracles")
-    asked.add_argument("--out", type=Path, default=RESULTS / "healing.md")
+    asked.add_argument("--out", type=Path, default=Path("docs/results") / "healing.md")
     given = asked.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     seeds = [int(seed) for seed in given.seeds.split(",")]
@@ -62,8 +50,8 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         # A seed's models are trained by whoever comes first: one cell of each seed goes ahead.
         first = [cells[n] for n in range(0, len(cells), len(cells) // len(seeds))]
-        found += pool.map(_cell, first, chunksize=1)
-        for one in pool.imap_unordered(_cell, [c for c in cells if c not in first], chunksize=1):
+        found += pool.map(work, first, chunksize=1)
+        for one in pool.imap_unordered(work, [c for c in cells if c not in first], chunksize=1):
             found.append(one)
             print(
                 f"{len(found)}/{len(cells)} {time.monotonic() - began:.0f} s: seed {one.seed} "
