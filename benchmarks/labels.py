@@ -66,7 +66,14 @@ def publish(file: Path, features: list[str], settings: Settings, first: int, las
 def consume(settings: Settings, folder: Path) -> Ran:
     """Consume all of it, heals inline: the same labelled rows then lead to the same heals."""
     log = folder / f"{settings.application_id}.log"
-    flags = ("--inline", "--set", f"join.max_rows={settings.join.max_rows}")
+    # The published policy: the question is the join's, and its heals take no time.
+    flags = (
+        "--inline",
+        "--set",
+        "heal.policy=paper",
+        "--set",
+        f"join.max_rows={settings.join.max_rows}",
+    )
     watched = processes.watch(settings, folder / "model", log, *flags)
     with Reader(settings.kafka) as reader:
         (message,) = reader.last(settings.topic("checkpoints"), 0, 1)

@@ -86,6 +86,6 @@ def paper(
     command(
         *("consumer", "run", "--inline", "--until-end", "--model", folder / "model"),
         *("--application-id", f"{name}.app", "--set", f"health.f1_drop={f1_drop}"),
-        *("--set", "batch.span_s=0", *topics, *broker),
+        *("--set", "heal.policy=paper", "--set", "batch.span_s=0", *topics, *broker),
     )
     return run

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from consumer import model_directory, train
+from consumer import model_directory, reference, train
 from consumer.kafka.client import producer
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -61,12 +61,16 @@ def model(folder: Path, rules: Iterable[str] = ("V14 < -1.5",)) -> Model:
         watched=["V14"],
         reference=train.reference(table),
         training=how,
+        quantiles=reference.quantiles(table.x),
     )
     return model_directory.load(folder)
 
 
 def settings(bootstrap: str, names: Names, **flags: Any) -> Settings:
-    """Settings on a test's own topics; `section__key=value` for any other."""
+    """Settings on a test's own topics; `section__key=value` for any other.
+
+    The published policy heals often and in milliseconds; a test of another one says so.
+    """
     given = {name.replace("__", "."): value for name, value in flags.items()}
     return load(
         None,
@@ -75,6 +79,7 @@ def settings(bootstrap: str, names: Names, **flags: Any) -> Settings:
             "application_id": names.application_id,
             "input.transactions.topic": names.transactions,
             "input.labels.topic": names.labels,
+            "heal.policy": "paper",
             **given,
         },
     )

@@ -81,6 +81,7 @@ def command(settings: Settings, model: Path, *more: str) -> list[str]:
         *("--transactions-topic", names.transactions.topic),
         *("--labels-topic", names.labels.topic),
         *("--set", f"batch.span_s={settings.batch.span_s}"),
+        *("--set", f"heal.policy={settings.heal.policy}"),
         *("--set", f"health.f1_drop={health.f1_drop}"),
         *("--set", f"health.accuracy_drop={health.accuracy_drop}"),
         *(f"--{settings.heal.mode}", *more),

@@ -26,7 +26,9 @@ def test_every_score_is_explained_and_a_false_one_named(
     broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
 ) -> None:
     create_topics(names.transactions, names.labels)
-    settings = consuming.settings(broker.bootstrap, names, heal__mode="inline")
+    settings = consuming.settings(
+        broker.bootstrap, names, heal__mode="inline", heal__policy="hedge"
+    )
     model = consuming.model(tmp_path / "model")
     table = consuming.rows(2_000, seed=13, shift=2.2)
     consuming.send(settings, table, range(1_200))
@@ -48,7 +50,8 @@ def test_every_score_is_explained_and_a_false_one_named(
 
     consuming.send(settings, table, [1_200, 1_201, 1_202])
     publish(settings, one)
-    last = {**one, "transaction_id": "t-001200", "offset": 1_201}
+    last = consuming.messages(settings, "scores")[1_199]
+    last |= {"transaction_id": "t-001200", "offset": 1_201}
     publish(settings, last)  # the score of another transaction
     publish(settings, {**last, "offset": 1_202, "adapter_version": 9_999})
     publish(settings, {**last, "offset": 5_000})

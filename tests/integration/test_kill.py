@@ -2,28 +2,32 @@
 
 from pathlib import Path
 
+import pytest
+
 from consumer.audit import Wanted, audit
 from consumer.loop import Loop
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming, killing, outcomes
 
-ROWS = 20_000
+ROWS = {"paper": 20_000, "hedge": 10_000}
 DELAY_MS = 60_000  # 600 rows late
 
 
+@pytest.mark.parametrize("policy", ["paper", "hedge"])
 def test_killed_again_and_again_it_decides_what_it_would_have_decided(
-    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path, policy: str
 ) -> None:
+    rows = ROWS[policy]
     create_topics(names.transactions, names.labels, partitions=2)
     model = consuming.model(tmp_path / "model")
-    given = {"heal__mode": "inline"}
+    given = {"heal__mode": "inline", "heal__policy": policy}
     killed = consuming.settings(broker.bootstrap, names, **given)
     left_alone = consuming.settings(
         broker.bootstrap, names, application_id=f"{names.application_id}-alone", **given
     )
-    table = consuming.drifting(ROWS, seed=21)
-    for partition, numbers in consuming.blocks(ROWS, partitions=2):
+    table = consuming.drifting(rows, seed=21)
+    for partition, numbers in consuming.blocks(rows, partitions=2):
         consuming.send(killed, table, numbers, partition=partition, delay_ms=DELAY_MS)
 
     alone = Loop(left_alone, model, until_end=True).run()
@@ -36,4 +40,4 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
     assert alone.heals > 5
     outcomes.assert_same(killed, left_alone, partitions=2)
     checked = audit(killed, model, Wanted())
-    assert (checked.checked, checked.unexplained) == (ROWS, [])
+    assert (checked.checked, checked.unexplained) == (rows, [])
