@@ -58,7 +58,7 @@ def test_every_score_is_explained_and_a_false_one_named(
     found = audit(settings, model, Wanted())
     assert found.checked == 1_201
     problems = [
-        *("a second score", "published 0.", "adapter v9999", "no readable transaction"),
+        *("a second score", "adapter v9999", "published 0.", "no readable transaction"),
     ]
     assert len(found.unexplained) == len(problems)
     for said, problem in zip(found.unexplained, problems, strict=True):
