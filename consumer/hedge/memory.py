@@ -5,7 +5,7 @@ They are the tail of the labelled topic, so a restart reads them there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,23 @@ def held(offset: Int64) -> NDArray[np.bool_]:
     mixed = offset.astype(np.uint64) * _GOLDEN
     found: NDArray[np.bool_] = (mixed >> np.uint64(62)) == 3
     return found
+
+
+def relabelled(rows: Labelled, corrected: Labelled) -> Labelled:
+    """The rows, with the labels of those of them that were corrected."""
+    if rows.partition != corrected.partition:
+        return rows
+    return replace(rows, is_fraud=_corrected(rows.is_fraud, rows.offset, corrected))
+
+
+def _corrected(y: Int8, offset: Int64, by: Labelled) -> Int8:
+    at = np.flatnonzero(np.isin(offset, by.offset))
+    if not len(at):
+        return y
+    label = dict(zip(by.offset.tolist(), by.is_fraud.tolist(), strict=True))
+    changed = y.copy()
+    changed[at] = [label[int(each)] for each in offset[at]]
+    return changed
 
 
 @dataclass(slots=True)
@@ -67,14 +84,10 @@ class Memory:
     def correct(self, rows: Labelled) -> None:
         """A label has changed its mind; rows that are not here any more are passed over."""
         mine = self._partitions.get(rows.partition)
-        if mine is None or not mine.count:
-            return
-        mine.whole()
-        label = dict(zip(rows.offset.tolist(), rows.is_fraud.tolist(), strict=True))
-        at = np.flatnonzero(np.isin(mine.offset[0], rows.offset))
-        changed = mine.y[0].copy()
-        changed[at] = [label[int(offset)] for offset in mine.offset[0][at]]
-        mine.y = [changed]
+        if mine is not None:
+            mine.y = [
+                _corrected(y, offset, rows) for y, offset in zip(mine.y, mine.offset, strict=True)
+            ]
 
     def drop(self, partition: int) -> None:
         """Forget a partition: another replica has it now."""

@@ -12,6 +12,7 @@ model is always a member.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from consumer.experts.alignment import shift as alignment_shift
 from consumer.hedge import gate, regimes, weights
 from consumer.hedge.change import Change, FeatureChange, LossChange
 from consumer.hedge.healer import Heal, HealRequest
-from consumer.hedge.memory import Memory
+from consumer.hedge.memory import Memory, relabelled
 from consumer.hedge.regimes import Known, Regimes
 from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.model_directory import Model
@@ -50,7 +51,7 @@ SAMPLED = 100  # rows of each
 # A heal is due when the labelled rows of the regime have grown by so many, in share and in rows.
 GROWN, STEP, MOST_STEP = 0.15, 5, 500
 LOSS_ROWS = 50  # labelled rows whose mean loss is compared with those before
-MOST_LOSS = 4.0
+LEAST = math.exp(-4.0)  # the mixture's probability of what happened, in that mean
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
@@ -133,6 +134,7 @@ class Hedge(Policy):
     def corrected(self, rows: Labelled) -> None:
         """Learn the new label from the next heal on."""
         self._memory.correct(rows)
+        self._pending = [relabelled(each, rows) for each in self._pending]
 
     def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
         """Weigh, look for a change, answer it, and ask for a heal where there is enough new."""
@@ -168,9 +170,10 @@ class Hedge(Policy):
         weight = np.concatenate([rows.weight for rows in mine])
         weight = weight / weight.mean()
         first_ms = min(int(rows.event_time.min()) for rows in mine)
-        p = self._mixture.probabilities(x, self._pool)
+        p = self._mixture.probabilities(x, {name: self._pool[name] for name in self._weights})
         before = np.array(list(self._weights.values()))
-        loss = np.where(y == 1, -np.log(before @ p), -np.log1p(-(before @ p)))
+        mixed = np.clip(before @ p, LEAST, 1 - LEAST)
+        loss = np.where(y == 1, -np.log(mixed), -np.log1p(-mixed))
         after = weights.follow(before, weights.log_likelihood(p, y, weight))
         frozen = self._weights[FROZEN]
         self._weights = dict(zip(self._weights, after.tolist(), strict=True))
@@ -178,7 +181,7 @@ class Hedge(Policy):
         self._before = None
         if self.heals and frozen < 0.5 <= self._weights[FROZEN]:
             self._rolled_back(place, frozen)
-        self._losses.append((float(np.minimum(loss, MOST_LOSS).mean()), len(y), first_ms))
+        self._losses.append((float(loss.mean()), len(y), first_ms))
         rows_seen = sum(rows for _, rows, _ in self._losses)
         if rows_seen >= LOSS_ROWS:
             mean = sum(loss * rows for loss, rows, _ in self._losses) / rows_seen

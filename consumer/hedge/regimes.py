@@ -20,6 +20,7 @@ from consumer.reference import Sample, fits
 from consumer.registry import InForce, Snapshot
 
 KEPT = 8  # regimes that can be recognised
+SPANS = 100  # of event time, the newest
 SAME_P = 0.02  # at least so likely the rows of today are of a regime, to take it for that
 
 
@@ -87,6 +88,9 @@ class Regimes:
         self._starts.append(start_ms)
         self._numbers.append(self._next)
         self._next += 1
+        # Rows of spans long gone are remembered by nobody; the first one has no beginning.
+        self._starts = [self._starts[0], *self._starts[1:][-SPANS:]]
+        self._numbers = self._numbers[-len(self._starts) :]
 
     def leave(self, known: Known) -> list[int]:
         """Keep what the present regime was; returns numbers that are forgotten for it."""
