@@ -44,6 +44,7 @@ class Reference(_Table):
     fraud_share: float = Field(ge=0, le=1)
     mean: list[float]
     sd: list[float]
+    unrest: list[float] = Field(default_factory=list)  # see consumer/hedge/change.py
 
 
 class Fidi(_Table):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from consumer import metrics
 from consumer.columns import Float64
 from consumer.errors import DataError
+from consumer.hedge.change import unrest
 from consumer.model import PlainMLP, SelfHealingMLP
 from consumer.model_directory import Reference
 from consumer.rows import Rows
@@ -45,7 +46,8 @@ def reference(rows: Rows) -> Reference:
         rows=len(rows),
         fraud_share=float(rows.label.mean()),
         mean=[float(v) for v in rows.x.mean(axis=0)],
-        sd=[float(v) if v > 0 else 1.0 for v in sd],
+        sd=(plain := [float(v) if v > 0 else 1.0 for v in sd]),
+        unrest=unrest(rows.x, np.array(plain)),
     )
 
 

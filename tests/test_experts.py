@@ -134,7 +134,10 @@ def test_calibration_finds_slope_and_bias():
     logit = rng.normal(size=5_000) * 2
     y = (rng.random(5_000) < 1 / (1 + np.exp(-(0.5 * logit - 1)))).astype(float)
 
-    assert platt(logit, y) == (pytest.approx(0.5, abs=0.05), pytest.approx(-1, abs=0.1))
+    assert platt(logit, y, np.ones(5_000)) == (
+        pytest.approx(0.5, abs=0.05),
+        pytest.approx(-1, abs=0.1),
+    )
 
 
 def reference():

@@ -7,8 +7,9 @@ import pytest
 
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
+from consumer.hedge import memory as memory_room
 from consumer.hedge import weights
-from consumer.hedge.change import FeatureChange, LossChange
+from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.memory import Memory, held
 from consumer.hedge.regimes import Known, Regimes
 from consumer.outputs import Outputs
@@ -236,6 +237,31 @@ def test_a_feature_that_moves_is_named_when_it_does_and_never_by_chance():
     assert [why.split()[2] for why in change.why] == ["b"]
 
 
+def test_what_training_saw_every_day_is_no_change():
+    rng = np.random.default_rng(8)
+    night = (np.arange(12_000) // 600) % 2
+
+    def rows(count, move=0.0):
+        x = rng.normal(size=(count, 2)).astype(np.float32)
+        x[:, 0] += 2 * night[:count]
+        x[:, 1] += move
+        return x
+
+    training = rows(12_000)
+    sd = training.std(axis=0).astype(np.float64)
+    restless = unrest(training, sd)
+    assert restless[0] > 2
+    assert restless[1] < 1.5
+
+    watch = FeatureChange(["night", "calm"], sd.tolist(), restless)
+    days = rows(12_000)
+    for start in range(0, 12_000, 100):
+        assert watch.add(days[start : start + 100].mean(axis=0), 100) is None
+    change = watch.add(rows(100, move=1.0).mean(axis=0), 100)
+    assert change is not None
+    assert [why.split()[2] for why in change.why] == ["calm"]
+
+
 def test_a_loss_that_rises_is_a_change_and_one_that_falls_is_none():
     for last, expected in ((0.9, True), (0.05, False)):
         watch = LossChange()
@@ -289,6 +315,30 @@ def test_memory_learns_a_corrected_label_and_forgets_a_partition():
     assert memory.learning([(0, 100)]).y.tolist() == [0, 1, 0]
     memory.drop(0)
     assert memory.learning([(0, 100)]) is None
+
+
+def test_of_very_many_rows_every_fraud_is_learnt_and_the_others_stand_for_more(monkeypatch):
+    monkeypatch.setattr(memory_room, "LEARNT", 500)
+    memory = Memory()
+    memory.add(rows_at(range(3_600)))
+    memory.add(rows_at(range(3_600, 4_000), label=1))
+
+    found = memory.learning([(0, 1_000_000)])
+
+    assert found.y.sum() == 400
+    assert 60 <= (found.y == 0).sum() <= 140
+    share = found.weight[found.y == 1].sum() / found.weight.sum()
+    assert share == pytest.approx(0.1, abs=0.03)
+
+
+def test_heals_go_on_when_the_memory_is_full(monkeypatch):
+    monkeypatch.setattr(memory_room, "CAPACITY", 200)
+    given = stream(60 * BATCH, seed=5)
+
+    out = ran(given)
+
+    at = [e["offset"] for a in ("heal-deployed", "heal-discarded") for e in said(out, a)]
+    assert max(at) > 45 * BATCH
 
 
 @pytest.mark.parametrize("period", [1, 2, 4, 64])

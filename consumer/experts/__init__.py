@@ -14,6 +14,7 @@ from consumer.experts.frozen import Frozen
 from consumer.experts.residual import Residual
 from consumer.experts.scaling import Scaling
 from consumer.experts.sparse import Sparse
+from consumer.experts.tuned import Tuned
 from consumer.model_directory import Model
 
 __all__ = ["Base", "Expert", "Learner", "State", "pool"]
@@ -26,6 +27,7 @@ def pool(model: Model) -> tuple[Expert, ...]:
         Frozen(),
         Adapter(),
         Scaling(mean, sd),
+        Tuned(mean, sd),
         Residual(mean, sd),
         Sparse(mean, sd),
         Alignment(mean),

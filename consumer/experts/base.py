@@ -28,6 +28,10 @@ class Base:
         self._module = copy.deepcopy(module).requires_grad_(False)
         self.adapter = adapter
 
+    def adapter_as(self, prefix: str) -> dict[str, Tensor]:
+        """The adapter as trained, its names with a prefix."""
+        return {f"{prefix}{name}": tensor for name, tensor in self.adapter.items()}
+
     def represent(self, x: Tensor) -> Tensor:
         """What the backbone makes of `x: (rows, features)`: (rows, width)."""
         return self._module.represent(x)

@@ -83,11 +83,12 @@ def calibrated(logit: Tensor, rows: Learning) -> tuple[Tensor, Tensor]:
     if len(among) < PLATT_HELD:
         among = np.arange(len(rows))
     among = among[-PLATT_ROWS:]
-    slope, bias = platt(logit.numpy()[among].astype(np.float64), rows.y[among].astype(np.float64))
+    given = (logit.numpy()[among], rows.y[among], rows.weight[among])
+    slope, bias = platt(*(each.astype(np.float64) for each in given))
     return torch.tensor(slope, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
 
 
-def platt(logit: Float64, y: Float64) -> tuple[float, float]:
+def platt(logit: Float64, y: Float64, weight: Float64) -> tuple[float, float]:
     """Slope and bias by Newton steps, pulled to 1 and 0 by a ridge; the slope stays positive.
 
     Source: Platt, "Probabilistic outputs for support vector machines" (1999).
@@ -97,8 +98,8 @@ def platt(logit: Float64, y: Float64) -> tuple[float, float]:
     design = np.column_stack([logit, np.ones_like(logit)])
     for _ in range(25):
         p = 1 / (1 + np.exp(-np.clip(design @ at, -30, 30)))
-        gradient = design.T @ (p - y) + PLATT_RIDGE * (at - prior)
-        hessian = (design * (p * (1 - p))[:, None]).T @ design + PLATT_RIDGE * np.eye(2)
+        gradient = design.T @ (weight * (p - y)) + PLATT_RIDGE * (at - prior)
+        hessian = (design * (weight * p * (1 - p))[:, None]).T @ design + PLATT_RIDGE * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         far = float(np.abs(step).max())
         at = at - step * min(1.0, 1.0 / max(far, 1e-12))

@@ -38,9 +38,9 @@ class Scaling:
 
     def logit(self, state: State, view: View) -> Tensor:
         """Log odds of fraud, (rows,)."""
-        return state["slope"] * view.base.of(self._moved(state, view.x)) + state["bias"]
+        return state["slope"] * view.base.of(self.moved(state, view.x)) + state["bias"]
 
-    def _moved(self, state: State, x: Tensor) -> Tensor:
+    def moved(self, state: State, x: Tensor) -> Tensor:
         """The rows as the frozen model is to see them."""
         scaled: Tensor = (x - self._mean) * state["scale"]
         moved: Tensor = scaled + self._mean - state["shift"] * self._sd
@@ -54,7 +54,7 @@ class Scaling:
         look = torch.from_numpy(rows.held if rows.held.any() else ~rows.held)
 
         def raw(p: State, x: Tensor) -> Any:
-            return base.of(self._moved(p, x)) + p["bias"]
+            return base.of(self.moved(p, x)) + p["bias"]
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
             far = ((p["scale"] - 1) ** 2).sum() + (p["shift"] ** 2).sum()

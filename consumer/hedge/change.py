@@ -5,19 +5,20 @@ Both compare the last one, two and three batches with all before them since the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from consumer.columns import Float64
+from consumer.columns import Float32, Float64
 
 LAST = 3  # batches that a change may have begun in
 BEFORE = 5  # batches before them, at least
 # Standard errors, by the number of last batches: the fewer, the more often by chance.
 FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5}
 LOSS_SE = 4.5
+UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 LEAST_LOSS_SD = 0.02
 
 
@@ -63,31 +64,39 @@ class _History:
 class FeatureChange:
     """Means of features, in standard errors of training's sd."""
 
-    def __init__(self, features: Sequence[str], sd: Sequence[float]) -> None:
+    def __init__(
+        self, features: Sequence[str], sd: Sequence[float], unrest: Sequence[float] = ()
+    ) -> None:
+        """`unrest`: by how much less each feature tells than its sd says; nothing: by none."""
         self._features = list(features)
-        self._sd: Float64 = np.asarray(sd, np.float64)
+        self._sd: Float64 = np.asarray(sd, np.float64) * (np.asarray(unrest) if unrest else 1.0)
         self._history = _History()
         self._rows = 0.0  # a batch, in the mean
         self._batches = 0
 
     def add(self, mean: Float64, rows: int) -> Change | None:
         """A batch of `rows` with `mean: (features,)`; the change it shows, if any."""
-        self._history.add(mean)
-        self._batches += 1
-        self._rows += (rows - self._rows) / self._batches
-        before = self._history.count
-        if before < BEFORE:
-            return None
-        reference = self._history.total / before
         strongest: tuple[float, Change] | None = None
-        for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
-            error = self._sd * np.sqrt((1 / batches + 1 / before) / self._rows)
-            z = np.abs(np.mean(self._history.last[-batches:], axis=0) - reference) / error
+        for batches, limit, z in self.compare(mean, rows):
             worst = float(z.max())
             if worst > limit and (strongest is None or worst / limit > strongest[0]):
                 found = Change(batches, self._words(z, limit))
                 strongest = (worst / limit, found)
         return strongest[1] if strongest else None
+
+    def compare(self, mean: Float64, rows: int) -> Iterator[tuple[int, float, Float64]]:
+        """Take a batch; how many last ones, the limit for them, and z, (features,)."""
+        self._history.add(mean)
+        self._batches += 1
+        self._rows += (rows - self._rows) / self._batches
+        before = self._history.count
+        if before < BEFORE:
+            return
+        reference = self._history.total / before
+        for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
+            error = self._sd * np.sqrt((1 / batches + 1 / before) / self._rows)
+            last = np.mean(self._history.last[-batches:], axis=0)
+            yield batches, limit, np.abs(last - reference) / error
 
     def cut(self, batches: int) -> None:
         """A change began so many batches ago."""
@@ -106,6 +115,21 @@ class FeatureChange:
     def _words(self, z: Float64, limit: float) -> list[str]:
         order = [int(n) for n in np.argsort(-z) if z[n] > limit]
         return [f"mean of {self._features[n]} moved by {z[n]:.1f} standard errors" for n in order]
+
+
+def unrest(x: Float32, sd: Float64) -> list[float]:
+    """How restless each feature is by nature, in what would be said to be a change; at least 1.
+
+    `x: (rows, features)`, training rows in the order of time: days and nights, weekends. A change
+    is something that training did not see, by a quarter more.
+    """
+    watch = FeatureChange([""] * x.shape[1], sd.tolist())
+    worst = np.zeros(x.shape[1])
+    for start in range(0, len(x) - UNREST_ROWS + 1, UNREST_ROWS):
+        part = x[start : start + UNREST_ROWS]
+        for _, limit, z in watch.compare(part.mean(axis=0, dtype=np.float64), len(part)):
+            worst = np.maximum(worst, z / limit)
+    return [float(each) for each in np.maximum(1.0, UNREST_MARGIN * worst).round(3)]
 
 
 class LossChange:

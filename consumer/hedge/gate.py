@@ -36,12 +36,15 @@ def enough(y: Float32) -> str:
     return ""
 
 
-def judge(expert: str, candidate: Float32, in_force: Float32, y: Float32) -> Verdict:
-    """Compare log odds `candidate` and `in_force: (rows,)` on the labels `y: (rows,)`."""
+def judge(
+    expert: str, candidate: Float32, in_force: Float32, y: Float32, weight: Float32
+) -> Verdict:
+    """Compare log odds `candidate` and `in_force` on the labels `y`, each (rows,)."""
     difference = _loss(in_force, y) - _loss(candidate, y)
     rows = len(y)
-    gain = float(difference.mean()) if rows else 0.0
-    error = float(difference.std() / np.sqrt(rows)) if rows else 0.0
+    share = weight.astype(np.float64) / max(float(weight.sum()), 1e-12)
+    gain = float(share @ difference)
+    error = float(np.sqrt((share**2) @ (difference - gain) ** 2))
     if rows < MIN_ROWS // 4 or not np.isfinite(gain):
         return Verdict(expert, False, "insufficient data", rows, gain, error)
     if gain <= MARGIN_SE * error:
@@ -55,10 +58,10 @@ def _loss(logit: Float32, y: Float32) -> Float64:
     return found
 
 
-def skill(logit: Float32, y: Float32) -> float:
+def skill(logit: Float32, y: Float32, weight: Float32) -> float:
     """1 - loss / loss of the base rate, on rows with labels `y`; 0 where there is one class."""
-    share = float(y.mean()) if len(y) else 0.0
+    share = float(np.average(y, weights=weight)) if len(y) else 0.0
     if not 0 < share < 1:
         return 0.0
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
-    return float(1 - _loss(logit, y).mean() / entropy)
+    return float(1 - np.average(_loss(logit, y), weights=weight) / entropy)

@@ -51,7 +51,8 @@ class HealRequest:
             if any(not bool(torch.isfinite(t).all()) for t in fitted.state.values()):
                 verdicts.append(Verdict(name, False, "diverged", len(rows), 0.0, 0.0))
                 continue
-            judged, y = fitted.judged, rows.y[fitted.judged]
+            judged = fitted.judged
+            y, weight = rows.y[judged], rows.weight[judged]
             view = View(base, torch.from_numpy(rows.x[judged]))
             # A fit that judged each row without it is compared with a model that never saw them.
             folded = len(judged) == len(rows)
@@ -59,9 +60,9 @@ class HealRequest:
             with torch.no_grad():
                 state = start if against == name and start is not None else {}
                 in_force = mixture.experts[against].logit(state, view).numpy()
-            verdict = gate.judge(name, fitted.logit, in_force, y)
+            verdict = gate.judge(name, fitted.logit, in_force, y, weight)
             verdicts.append(verdict)
             if verdict.admitted:
                 states[name] = fitted.state
-            skill = max(skill, gate.skill(fitted.logit, y))
+            skill = max(skill, gate.skill(fitted.logit, y, weight))
         return Heal(states, tuple(verdicts), len(rows), int(np.sum(rows.y)), skill)

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from consumer.columns import Float32, Float64, Int8, Int64, Labelled
 from consumer.experts.base import Learning
 
-CAPACITY = 50_000  # rows a partition
-NEWEST = 4_000  # rows that a heal learns from
+CAPACITY = 250_000  # rows a partition: some weeks of a busy one
+# A heal learns from the newest rows until so many of them are fraud, and at least so many in all;
+# of more than a heal has time for, legitimate ones are thinned and weigh more.
+FRAUDS, NEWEST = 1_000, 4_000
+LEARNT = 10_000
 # A fixed quarter is held back from training, by its place in the stream and not by chance:
 # Fibonacci hashing spreads offsets evenly, whatever period the stream has.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -25,6 +28,19 @@ def held(offset: Int64) -> NDArray[np.bool_]:
     mixed = offset.astype(np.uint64) * _GOLDEN
     found: NDArray[np.bool_] = (mixed >> np.uint64(62)) == 3
     return found
+
+
+def _uniform(offset: Int64) -> Float64:
+    """A number in [0, 1) for each row, from bits that `held` does not look at."""
+    mixed = (offset.astype(np.uint64) * _GOLDEN) << np.uint64(2)
+    return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _newest(order: NDArray[np.int64], y: Int8) -> NDArray[np.int64]:
+    """Of rows in order, oldest first, the newest ones with enough fraud among them."""
+    fraud = np.cumsum(y[order][::-1] == 1)
+    count = int(np.searchsorted(fraud, FRAUDS, side="left")) + 1
+    return order[-max(NEWEST, count) :]
 
 
 def relabelled(rows: Labelled, corrected: Labelled) -> Labelled:
@@ -122,7 +138,7 @@ class Memory:
             for start, stop in wanted:
                 chosen |= (time >= start) & (time < stop)
             at = np.flatnonzero(chosen)
-            order = at[np.lexsort((offset[at], time[at]))][-NEWEST:]
+            order = _newest(at[np.lexsort((offset[at], time[at]))], mine.y[0])
             found.append(
                 (time[order], np.full(len(order), number), offset[order], mine.x[0][order],
                  mine.y[0][order], mine.weight[0][order])
@@ -130,9 +146,15 @@ class Memory:
         if not found:
             return None
         time, numbers, offset, x, y, weight = (np.concatenate(c) for c in zip(*found, strict=True))
-        last = np.lexsort((offset, numbers, time))[-NEWEST:]
+        last = _newest(np.lexsort((offset, numbers, time)), y)
         if not len(last):
             return None
+        if len(last) > LEARNT:
+            legit = y[last] == 0
+            kept = max(1, LEARNT - int((~legit).sum())) / max(1, int(legit.sum()))
+            chosen = ~legit | (_uniform(offset[last]) < kept)
+            weight = np.where(y == 0, weight / kept, weight)
+            last = last[chosen]
         weight = weight[last] / weight[last].mean()
         return Learning(
             np.ascontiguousarray(x[last]),

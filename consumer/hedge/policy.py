@@ -49,7 +49,8 @@ LEFT_FROM = 5
 RECENT = 20  # batches compared with training, at most
 SAMPLED = 100  # rows of each
 # A heal is due when the labelled rows of the regime have grown by so many, in share and in rows.
-GROWN, STEP, MOST_STEP = 0.15, 5, 500
+# Of very many rows a heal takes long, and a few more change little.
+GROWN, STEP, MOST_STEP, MOST_SHARE = 0.15, 5, 500, 1 / 28
 LOSS_ROWS = 50  # labelled rows whose mean loss is compared with those before
 LEAST = math.exp(-4.0)  # the mixture's probability of what happened, in that mean
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
@@ -401,11 +402,14 @@ class Hedge(Policy):
         """Ask for a heal where the regime has enough labelled rows that are new."""
         if self._request is not None:
             return
-        rows = self._memory.count_in(self._regimes.spans())
-        due = min(MOST_STEP, max(STEP, GROWN * self._healed_at))
-        if rows < gate.MIN_ROWS or rows - self._healed_at < due:
+        fresh = self._labels_now - self._healed_at
+        if fresh < STEP:
             return
-        self._healed_at = rows
+        rows = self._memory.count_in(self._regimes.spans())
+        due = min(max(MOST_STEP, MOST_SHARE * rows), max(STEP, GROWN * (rows - fresh)))
+        if rows < gate.MIN_ROWS or fresh < due:
+            return
+        self._healed_at = self._labels_now
         if self._submit(place):
             self._move(place)
             if self._inline:
@@ -617,7 +621,9 @@ class Hedge(Policy):
             self._move(asked[0])
 
     def _forget(self) -> None:
-        self._features = FeatureChange(self._model.features, self._sd.tolist())
+        self._features = FeatureChange(
+            self._model.features, self._sd.tolist(), self._model.manifest.reference.unrest
+        )
         self._loss = LossChange()
         self._memory = Memory()
         self._regimes = Regimes()
@@ -628,7 +634,7 @@ class Hedge(Policy):
         self._labels_ever = False
         self._labels_now = 0  # of the present regime
         self._losses = []  # mean, rows and first time, not yet judged
-        self._healed_at = 0  # labelled rows of the regime at the last heal
+        self._healed_at = 0  # of them, at the last heal
         self._before = None  # weights that a provisional heal replaced
         self._unsure = False  # the base rate was let in, in this regime
         self._abstained = False  # and it was said that nothing can be healed

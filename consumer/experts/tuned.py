@@ -1,0 +1,67 @@
+"""Input scale and shift and the adapter, learnt together: for many rows of a slow change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from torch import Tensor
+
+from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.descent import Numbers, calibrated, descend
+from consumer.experts.scaling import Scaling
+
+RATE, EPOCHS, PATIENCE, BATCH = 2e-3, 4, 2, 256
+OWN = ("scale", "shift", "slope", "bias")
+
+
+class Tuned:
+    """`calibrate(head(h + adapter(h)))` of rows scaled and shifted; warm from itself each time."""
+
+    name = "tuned"
+
+    def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
+        self._scaling = Scaling(mean, sd)
+
+    def cold(self, base: Base) -> State:
+        """The identity before the adapter as trained."""
+        return {**self._scaling.cold(base), **base.adapter_as("adapter.")}
+
+    def logit(self, state: State, view: View) -> Tensor:
+        """Log odds of fraud, (rows,)."""
+        return state["slope"] * self._raw(view.base, state, view.x) + state["bias"]
+
+    def _raw(self, base: Base, state: State, x: Tensor) -> Tensor:
+        adapter = {n.removeprefix("adapter."): t for n, t in state.items() if n not in OWN}
+        return base.logit(base.represent(self._scaling.moved(state, x)), adapter)
+
+    def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
+        """A few epochs over the rows; then calibration."""
+        x, y = torch.from_numpy(rows.x), torch.from_numpy(rows.y)
+        weight = torch.from_numpy(rows.weight)
+
+        def loss(p: Numbers, some: Tensor) -> Tensor:
+            logit = self._raw(base, p, x[some])
+            return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
+
+        numbers = {n: t for n, t in start.items() if n not in ("slope", "bias")}
+        epoch = -(-int((~rows.held).sum()) // BATCH)
+        found = descend(
+            numbers,
+            loss,
+            rows,
+            rate=RATE,
+            batch=BATCH,
+            steps=EPOCHS * epoch,
+            every=epoch,
+            patience=PATIENCE,
+            seed=seed,
+        )
+        with torch.no_grad():
+            raw = self._raw(base, found, x)
+        slope, bias = calibrated(raw, rows)
+        judged = np.flatnonzero(rows.held)
+        logit = (slope * raw + bias).numpy()[judged]
+        return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)
