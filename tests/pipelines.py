@@ -7,6 +7,11 @@ from consumer.heal import CancelledError, Healer
 from tests.streams import BATCH, DRIFT, events, labels_of, score, stream
 
 TIMEOUT_S = 10
+# What only the policy `hedge` says: tests/test_hedge.py holds it against the schema.
+ONLY_HEDGE = {
+    *("heal-provisional", "heal-withdrawn", "regime-changed", "regime-recognised"),
+    *("less-sure", "cannot-heal", "signal-lost"),
+}
 THREADED = {
     "watch.conflicts": 999,  # FIDI alone raises the alarm
     "health.f1_drop": 1,  # nothing can fall so far: no heal is rolled back

@@ -16,11 +16,9 @@ from consumer.settings import Settings
 from tests.broker import Broker, real_broker
 from tests.conftest import Names
 from tests.integration import consuming, outcomes, replicas
-from tests.integration.replicas import Feed, Replica
+from tests.integration.replicas import PARTITIONS, Feed, Replica
 
-PARTITIONS = 2
 ROWS_S = 200
-TABLE = consuming.rows(2_000, seed=31)
 AWAY_S = 8
 SILENT_S = SESSION_MS // 1000 + 3
 # So many commits that the broker goes in the middle of one.
@@ -62,7 +60,7 @@ def test_it_rides_out_a_broker_that_is_killed_and_one_that_is_stopped(
     settings = consuming.settings(own_broker.bootstrap, names)
     model = consuming.model(tmp_path / "model")
     create_inputs(settings)
-    feed = Feed(settings, TABLE, PARTITIONS, ROWS_S)
+    feed = Feed(settings, ROWS_S)
     with Replica(settings, tmp_path / "model", tmp_path, *OFTEN) as one:
         feed.start()
         wait_for_scored(settings, 0)
@@ -75,7 +73,7 @@ def test_it_rides_out_a_broker_that_is_killed_and_one_that_is_stopped(
         readable = feed.end()
         replicas.wait_for(lambda: len(consuming.records(settings, "labelled")) >= len(readable))
         assert one.stop() == 0
-    replicas.assert_nothing_lost(settings, readable, PARTITIONS)
+    replicas.assert_nothing_lost(settings, readable)
     checked = audit(settings, model, Wanted())
     assert (checked.checked, checked.unexplained) == (len(readable), [])
 
@@ -87,7 +85,7 @@ def test_given_up_by_the_group_it_comes_back(
     settings = consuming.settings(own_broker.bootstrap, names)
     consuming.model(tmp_path / "model")
     create_inputs(settings)
-    feed = Feed(settings, TABLE, PARTITIONS, ROWS_S)
+    feed = Feed(settings, ROWS_S)
     given = (*OFTEN, "--set", f"delivery={delivery}")
     with Replica(settings, tmp_path / "model", tmp_path, *given) as one:
         feed.start()
@@ -105,4 +103,4 @@ def test_given_up_by_the_group_it_comes_back(
         found = outcomes.of_transactions(settings)
         assert found.keys() == outcomes.inputs(settings, names.transactions).keys()
     else:
-        replicas.assert_nothing_lost(settings, readable, PARTITIONS)
+        replicas.assert_nothing_lost(settings, readable)
