@@ -90,10 +90,10 @@ def test_each_snapshot_is_a_line_with_where_it_was_active(healed: tuple[Settings
     assert ended.out[0].startswith("v1 | base | no parent | the model as trained | sha256 ")
     (last,) = [line for line in ended.out if line.endswith(" | deployed")]
     assert last.startswith(f"v{deployed.version} | post-heal | parent v{deployed.version - 1} | ")
-    assert f"{topic}[0] offset {deployed.manifest['offset']}" in last
+    assert f"{topic}[0] offset {deployed.snapshot.manifest['offset']}" in last
     assert "in-sample rows 100 accuracy" in last
     assert "2026-01-01T00:0" in last
-    assert str(deployed.manifest["sha256"])[:12] in last
+    assert str(deployed.snapshot.manifest["sha256"])[:12] in last
 
 
 def test_a_snapshot_is_shown_compared_and_exported(
