@@ -25,6 +25,10 @@ class AbortedError(KafkaUnavailableError):
     """What was not committed is gone; it can be read and done again with new clients."""
 
 
+class RebalancedError(AbortedError):
+    """The group is sharing its partitions out anew; we are still a member of it."""
+
+
 class EvictedError(AbortedError):
     """The group gave us up, or takes another process for us."""
 

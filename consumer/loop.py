@@ -15,7 +15,13 @@ import structlog
 
 from consumer import failpoints
 from consumer.checkpoints import Checkpoints
-from consumer.errors import AbortedError, EvictedError, KafkaUnavailableError, ThresholdError
+from consumer.errors import (
+    AbortedError,
+    EvictedError,
+    KafkaUnavailableError,
+    RebalancedError,
+    ThresholdError,
+)
 from consumer.intake import Intake
 from consumer.kafka import membership, topics
 from consumer.kafka.dead_letters import DeadLetter
@@ -72,6 +78,7 @@ class Loop:
         self._rows = 0  # scored since the last commit
         self._aborts = 0  # since a commit last moved an offset
         self._clients = ExitStack()  # and what ends with them, from one way back to the next
+        self._membership = ExitStack()  # of the group: the source
         self._failed = False
         self._polled_at = time.monotonic()
         self._last_status: Status | None = None  # before our partitions went
@@ -122,10 +129,16 @@ class Loop:
             self._failed = True
             raise
         finally:
-            self._clients.close()
+            self._close(membership=True)
         return self.status
 
-    def _begin(self, why: str) -> None:
+    def _close(self, *, membership: bool) -> None:
+        """The group is left first."""
+        with self._clients:
+            if membership:
+                self._membership.close()
+
+    def _begin(self, why: str, *, rejoin: bool = True) -> None:
         """Stages without partitions, and the adapter that the registry topic says is deployed."""
         settings, opened = self._settings, self._clients
         # First: it ends a transaction that a process of the same id has left open, killed or not.
@@ -153,8 +166,11 @@ class Loop:
         self._threshold_why = "start"
         self._pipeline.start(deployed, _now_ms(), why)
         self._failed = False
-        self._source = Source(settings, self, self._ends)
-        opened.callback(self._leave, self._source)
+        if rejoin:
+            self._source = Source(settings, self, self._ends)
+            self._membership.callback(self._leave, self._source)
+        else:
+            self._source.restart()
 
     def _leave(self, source: Source) -> None:
         """After an error nothing of the open transaction may be seen, no offset moves any more."""
@@ -178,6 +194,8 @@ class Loop:
     def _recover(self, error: AbortedError) -> None:
         """Go back to the last commit, offsets and state, with clients that nothing has befallen."""
         evicted = isinstance(error, EvictedError)
+        # To join anew would have the group share out once more, and again with each commit of ours.
+        rejoin = not isinstance(error, RebalancedError)
         if evicted:
             self._sink.check(self._settings.topic("events"))
         else:
@@ -188,12 +206,13 @@ class Loop:
         deadline = time.monotonic() + RECOVER_S
         while True:
             self._failed = True
-            self._clients.close()
+            self._close(membership=rejoin)
             try:
                 if evicted and self._settings.delivery == "at_least_once":
                     membership.wait_until_forgotten(self._settings)
-                self._begin(f"back to the last commit ({error})")
+                self._begin(f"back to the last commit ({error})", rejoin=rejoin)
             except KafkaUnavailableError:
+                rejoin = True
                 if time.monotonic() > deadline or self._why_stop is not None:
                     raise
                 time.sleep(1)

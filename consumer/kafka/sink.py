@@ -16,7 +16,12 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from consumer import failpoints
-from consumer.errors import AbortedError, FencedError, KafkaUnavailableError
+from consumer.errors import (
+    AbortedError,
+    FencedError,
+    KafkaUnavailableError,
+    RebalancedError,
+)
 from consumer.kafka import client
 from consumer.kafka.bounded import Bounded, Unanswered
 from consumer.settings import Settings
@@ -34,6 +39,8 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_EPOCH,
     KafkaError.PRODUCER_FENCED,
 }
+# The group met while we committed; the consumer is told with its next poll.
+_REBALANCED = {KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS}
 
 
 class Sink:
@@ -224,7 +231,8 @@ class Sink:
                 f"another process runs with transactional id {self._id!r} and has taken over; "
                 "give each process its own --instance-id"
             )
-        return AbortedError(
+        rebalanced = found.code() in _REBALANCED
+        return (RebalancedError if rebalanced else AbortedError)(
             f"the transaction was aborted: {found.str()}. Nothing of it is visible; "
             "start again to go on from the committed offsets"
         )

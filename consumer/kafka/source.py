@@ -140,6 +140,13 @@ class Source:
             raise EvictedError("the group took our partitions: we were silent too long")
         return polled
 
+    def restart(self) -> None:
+        """Read every partition we have from the committed offsets again."""
+        numbers = sorted(self._assigned)
+        if numbers:
+            self._end(numbers)
+            self._begin(numbers)
+
     def pause(self, wanted: Iterable[tuple[str, int]]) -> None:
         """Read on everywhere but in these partitions."""
         wanted = set(wanted)
