@@ -22,7 +22,7 @@ CLEAN = 30 * BATCH
 NEVER = 10**12
 
 
-def ran(rows, *, late_ms=0):
+def ran(rows, flags=None, *, late_ms=0):
     """Everything said of a stream whose labels come late."""
     found = Outputs()
 
@@ -39,7 +39,7 @@ def ran(rows, *, late_ms=0):
     if late_ms == NEVER:
         none = np.zeros(0, np.int64)
         labels = Labels(0, [], none, none.astype(np.int8), [], none)
-    with Driver(settings(HEDGE), model()) as driver:
+    with Driver(settings(HEDGE | (flags or {})), model()) as driver:
         driver.run([(rows.transactions, labels)], take)
     return found
 
@@ -202,6 +202,41 @@ def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():
     for each in out.activations:
         assert sum(each.in_force.weights.values()) == pytest.approx(1)
         assert "frozen" in each.in_force.weights
+
+
+def test_a_change_that_only_the_loss_shows_may_begin_within_the_newest_batch():
+    # Labels at once, but for the first and last rows of each batch.
+    given = stream(4_000, seed=5)
+    fraud = given.labels.is_fraud.copy()
+    fraud[3_000:] = 1 - fraud[3_000:]  # no feature moves
+    some = np.flatnonzero((np.arange(4_000) % 100 >= 10) & (np.arange(4_000) % 100 < 90))
+    come = Labels(
+        0,
+        [given.labels.ids[n] for n in some],
+        given.labels.labelled_at[some],
+        fraud[some],
+        ["chargeback"] * len(some),
+        np.arange(len(some)),
+    )
+
+    out = ran(Stream(given.transactions, come), {"batch.rows": 100})
+
+    (change,) = said(out, "regime-changed")
+    assert change["since_ms"] == START_MS + 3_010 * STEP_MS
+    assert sum(len(each) for each in out.scores) == 4_000
+
+
+def test_what_was_said_and_kept_of_weights_stays_when_a_member_leaves():
+    given = after(onto_fraud, 2 * CLEAN)
+    x = given.transactions.x.copy()
+    x[2 * CLEAN :, 0] += 3  # once more, while the base rate is a member
+    given = Stream(replace(given.transactions, x=x), given.labels)
+
+    out = ran(given, late_ms=25 * BATCH * STEP_MS)
+
+    told = [e["weights"] for e in said(out, "less-sure")]
+    assert told
+    assert all(sum(each.values()) == pytest.approx(1) for each in told)
 
 
 def test_at_most_one_activation_a_batch_and_each_before_its_first_score():

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import orjson
@@ -21,6 +22,7 @@ from benchmarks.study import plots
 from benchmarks.study.cells import CONDITIONS, SCENARIOS
 from benchmarks.study.figures import Figures
 from benchmarks.study.work import Cell, work
+from consumer.settings import HealPolicy
 
 SEEDS = "101,102,103,104,105"
 
@@ -30,13 +32,19 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--seeds", default=SEEDS)
     asked.add_argument("--scenarios", default=",".join(s.value for s in SCENARIOS))
-    asked.add_argument("--policy", default="hedge")
+    asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
     asked.add_argument("--processes", type=int, default=2)
     asked.add_argument("--folder", type=Path, default=Path("study"), help="models and oracles")
     asked.add_argument("--out", type=Path, default=Path("docs/results") / "healing.md")
     given = asked.parse_args()
+    numbers, known = given.seeds.split(","), [s.value for s in SCENARIOS]
+    for name in given.scenarios.split(","):
+        if name not in known:
+            asked.error(f"--scenarios: no {name!r}; there are {', '.join(known)}")
+    if not all(seed.isdecimal() for seed in numbers):
+        asked.error(f"--seeds: whole numbers such as {SEEDS}, not {given.seeds!r}")
+    seeds = [int(seed) for seed in numbers]
     given.folder.mkdir(parents=True, exist_ok=True)
-    seeds = [int(seed) for seed in given.seeds.split(",")]
     plots.note_seeds(given.folder, seeds)
     cells: list[Cell] = [
         (scenario, condition.name, seed, given.policy, given.folder)
@@ -84,7 +92,8 @@ def _report(found: list[Figures], policy: str, seeds: list[int], took_s: float) 
     others = [s for s in scenarios if s not in drifts]
     yield "# Is healing worth having?"
     yield ""
-    yield f"Policy `{policy}`, seeds {', '.join(map(str, seeds))}, mean ± sd over seeds;"
+    yield f"Policy `{policy}`, seeds {', '.join(map(str, seeds))}, mean ± sd over seeds where"
+    yield "there are several;"
     yield "30 clean batches of 100 rows, then 120 of the scenario. Scores are from before their"
     yield "labels were known. `python -m benchmarks.study"
     yield f"--policy {policy} --seeds {','.join(map(str, seeds))}"
@@ -155,7 +164,8 @@ def _report(found: list[Figures], policy: str, seeds: list[int], took_s: float) 
 
 
 def _spread(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+    spread = f" ± {np.std(values):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":

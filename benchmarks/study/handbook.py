@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.study.figures import log_losses
@@ -53,7 +54,10 @@ def main() -> None:
     asked.add_argument("--until-day", type=int, default=90)
     asked.add_argument("--policy", default="hedge")
     given = asked.parse_args()
-    table = pq.read_table(given.file)
+    try:
+        table = pq.read_table(given.file)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SystemExit(f"{given.file} cannot be read as Parquet: {error}") from error
     names = {name.upper(): name for name in table.column_names}
     missing = [name for name in FEATURES if name not in names]
     if missing:

@@ -59,6 +59,7 @@ UNSURE = 0.4  # of the base rate, where nothing else is known
 UNMOVED_P = 0.002  # at least so likely the rows of today are those of training: nothing to align
 CHANGED_P = 1e-4  # at most so likely they are those of the regime before: the change is sure
 ALIGNED_ROWS = 100  # fewer look like anything
+STEADY_SE = 3.5  # by less the means of two halves of them differ, where they are steady
 FARTHEST_SD = 5.0  # an alignment by more would be a guess
 REALIGNED_SD = 0.05  # by less than this it stays where it is
 MOVED = 0.005  # weights that moved by less stay in force as they are
@@ -325,8 +326,8 @@ class Hedge(Policy):
                 break
             half = count // 2
             error = self._sd * np.sqrt((1 / half + 1 / (count - half)) / rows)
-            apart_ = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
-            if apart_.max() > 3.5:
+            moved = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
+            if moved.max() > STEADY_SE:
                 break
             best = count
         return np.concatenate([one.x for one in self._recent[-best:]])
@@ -368,6 +369,8 @@ class Hedge(Policy):
         """A change is sure, and labels of it are on their way: be less sure until they come."""
         if self._unsure or not self._changed_at or self._labels_now or not self._labels_ever:
             return
+        if not self._recent:
+            return  # the change lies within the newest batch
         known = self._regimes.known
         left = self._regimes.left
         if self._before is not None or self._regimes.now in known or left not in known:
@@ -490,9 +493,9 @@ class Hedge(Policy):
     def _leave(self, name: str) -> None:
         """A member goes, and its weight to the others."""
         self._pool.pop(name, None)
-        gone = self._weights.pop(name, 0.0)
-        if gone:
-            self._weights = {n: w / (1 - gone) for n, w in self._weights.items()}
+        gone = self._weights.get(name, 0.0)
+        # A new dictionary: what was said and what is kept of a regime hold the one before.
+        self._weights = {n: w / (1 - gone) for n, w in self._weights.items() if n != name}
 
     def _put_in_force(self, place: Place, reason: str = "alignment") -> bool:
         """Deploy numbers that are new, or weights that moved; False where a snapshot is refused."""

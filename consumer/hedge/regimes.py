@@ -6,7 +6,7 @@ Rows belong to a regime by their event time, whenever their labels come.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,8 +148,3 @@ def record(known: Known, model_version: str, base_sha256: str, sha256: str) -> b
     """The manifest of a known regime's record."""
     about = {**known.manifest(model_version), "base_sha256": base_sha256, "sha256": sha256}
     return orjson.dumps(about)
-
-
-def rows_of(batches: Sequence[Float32]) -> Float32:
-    """Rows of several batches, (rows, features)."""
-    return np.concatenate(list(batches))
