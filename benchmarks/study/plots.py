@@ -63,7 +63,9 @@ def draw(run: Run, scenario: str, labels: str, seed: int, out: Path) -> Path:
         shares[:, offset // BATCH_ROWS :] = [[held.get(name, 0.0)] for name in names]
     weight.stackplot(x, shares, labels=names, alpha=0.8)
     weight.set_ylabel("weights")
-    weight.legend(frameon=False, ncols=4, fontsize="x-small", loc="center left")
+    weight.legend(
+        frameon=False, ncols=8, fontsize="x-small", loc="lower left", bbox_to_anchor=(0, 1)
+    )
     for line, (action, mark) in enumerate(reversed(MARKS.items())):
         at = [
             e["reflexive"]["offset"] // BATCH_ROWS + 1
@@ -83,5 +85,8 @@ def draw(run: Run, scenario: str, labels: str, seed: int, out: Path) -> Path:
 
 def _mean(values: Float64) -> Float64:
     by_batch = values.reshape(-1, BATCH_ROWS).mean(axis=1)
-    smooth: Float64 = np.convolve(by_batch, np.ones(SMOOTHED) / SMOOTHED, mode="full")
-    return smooth[: len(by_batch)]
+    window = np.ones(SMOOTHED)
+    # The first batches have fewer before them.
+    counts = np.convolve(np.ones(len(by_batch)), window)[: len(by_batch)]
+    smooth: Float64 = np.convolve(by_batch, window)[: len(by_batch)] / counts
+    return smooth
