@@ -40,6 +40,7 @@ _SHAPES = {
     "heal-provisional": _Shape("event", "configuration", "change", "success"),
     "heal-withdrawn": _Shape("event", "configuration", "change", "success"),
     "regime-changed": _Shape("alert", "process", "info", "success"),
+    "change-withdrawn": _Shape("event", "process", "info", "success"),
     "regime-recognised": _Shape("event", "configuration", "change", "success"),
     "less-sure": _Shape("event", "configuration", "change", "success"),
     "cannot-heal": _Shape("alert", "process", "info", "failure"),

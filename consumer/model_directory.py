@@ -44,7 +44,9 @@ class Reference(_Table):
     fraud_share: float = Field(ge=0, le=1)
     mean: list[float]
     sd: list[float]
-    unrest: list[float] = Field(default_factory=list)  # see consumer/hedge/change.py
+    # What a change is measured by, see consumer/hedge/change.py; without them: by sd alone.
+    skewness: list[float] = Field(default_factory=list)
+    unrest: list[float] = Field(default_factory=list)
 
 
 class Fidi(_Table):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from consumer import metrics
 from consumer.columns import Float64
 from consumer.errors import DataError
-from consumer.hedge.change import unrest
+from consumer.hedge.change import skewness, unrest
 from consumer.model import PlainMLP, SelfHealingMLP
 from consumer.model_directory import Reference
 from consumer.rows import Rows
@@ -41,13 +41,16 @@ CALIBRATION_MIN_POSITIVES = 10
 
 def reference(rows: Rows) -> Reference:
     """Statistics of the training rows; a constant feature counts as having sd 1."""
-    sd = rows.x.std(axis=0)
+    mean, plain = rows.x.mean(axis=0), rows.x.std(axis=0)
+    sd = np.where(plain > 0, plain, 1.0)
+    skewed = skewness(rows.x, mean, sd)
     return Reference(
         rows=len(rows),
         fraud_share=float(rows.label.mean()),
-        mean=[float(v) for v in rows.x.mean(axis=0)],
-        sd=(plain := [float(v) if v > 0 else 1.0 for v in sd]),
-        unrest=unrest(rows.x, np.array(plain)),
+        mean=[float(v) for v in mean],
+        sd=[float(v) for v in sd],
+        skewness=skewed,
+        unrest=unrest(rows.x, sd, skewed),
     )
 
 

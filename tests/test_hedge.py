@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
+from consumer.hedge import judge, weights
 from consumer.hedge import memory as memory_room
-from consumer.hedge import weights
 from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.memory import Memory, held
 from consumer.hedge.regimes import Known, Regimes
@@ -383,19 +384,102 @@ def test_a_quarter_is_held_back_whatever_the_period_of_the_stream(period):
     assert held(offsets).mean() == pytest.approx(0.25, abs=0.02)
 
 
-def test_rows_belong_to_the_regime_of_their_time_whenever_their_labels_come():
-    regimes = Regimes()
-    regimes.change(1_000)
+def left_behind(regimes):
+    """The present regime is kept, with rows that show it."""
     snapshot = Registry("m", "b").snapshot("base", {}, parent=None, reason="")
     sample = np.random.default_rng(1).normal(size=(500, 2)).astype(np.float32)
     regimes.leave(Known(sample, InForce(snapshot, {"frozen": 1.0})))
-    regimes.change(2_000)
+    return sample
 
-    assert regimes.is_now(np.array([500, 1_500, 2_500])).tolist() == [False, False, True]
+
+def test_rows_belong_to_the_regime_of_their_time_whenever_their_labels_come():
+    regimes = Regimes()
+    regimes.change(1_000, {})
+    sample = left_behind(regimes)
+    regimes.change(2_000, {})
+
+    assert regimes.of(np.array([500, 1_500, 2_500])).tolist() == [0, 1, 2]
     found = regimes.recognise(sample[:200], with_left=True)
     assert found is not None
     assert found[0] == 1
     assert regimes.recognise(sample[:200], with_left=False) is None  # the one just left
     regimes.back(1)
-    assert regimes.is_now(np.array([500, 1_500, 2_500])).tolist() == [False, True, True]
+    assert regimes.of(np.array([500, 1_500, 2_500])).tolist() == [0, 1, 1]
     assert regimes.spans() == [(1_000, 2_000), (2_000, float("inf"))]
+
+
+def test_a_change_that_labels_do_not_confirm_makes_one_regime_of_two():
+    regimes = Regimes()
+    for start_ms in (1_000, 2_000, 3_000):
+        regimes.change(start_ms, {})
+    first, second, third = (span for span, *_ in regimes.open_changes())
+
+    regimes.confirm(first)
+    assert regimes.merge(third) == 3
+    assert regimes.now == 2
+    assert regimes.spans() == [(2_000, 3_000), (3_000, float("inf"))]
+    assert regimes.are_other(np.array([0, 1, 2])).tolist() == [False, False, False]
+    assert regimes.merge(second) == 2
+    assert regimes.now == 1
+    assert regimes.are_other(np.array([0, 1])).tolist() == [True, False]
+
+    again = Regimes()
+    again.load(orjson.loads(orjson.dumps(regimes.state())), {}, {})
+    assert again.spans() == regimes.spans()
+    assert again.are_other(np.array([0, 1])).tolist() == [True, False]
+
+
+def losses_of(mean, rows=400, seed=1):
+    """Losses of the frozen model and the mixture, and weights."""
+    drawn = np.random.default_rng(seed).exponential(mean, (2, rows))
+    return np.concatenate([drawn, np.ones((1, rows))])
+
+
+@pytest.mark.parametrize(
+    ("after", "ended", "expected"),
+    [
+        (losses_of(0.3, seed=2), False, True),
+        (losses_of(0.9, seed=2), False, False),
+        (losses_of(0.1, seed=2), False, False),  # the frozen model is right again: a change too
+        (losses_of(0.36, rows=110, seed=2), False, None),
+        (losses_of(0.36, rows=110, seed=2), True, True),
+        (losses_of(0.9, rows=20, seed=2), False, None),
+    ],
+)
+def test_labels_judge_a_change_by_what_the_frozen_model_still_knows(after, ended, expected):
+    assert judge.harmless(losses_of(0.3), after, ended=ended) is expected
+
+
+def day_and_night(x, fraud):
+    """A feature that says nothing is up at night and down by day; fraud stays what it is."""
+    x[np.arange(len(x)) // (8 * BATCH) % 2 == 0, 2] += 3.0
+
+
+def test_a_change_that_harms_nobody_is_withdrawn_and_its_like_no_longer_said():
+    given = after(day_and_night, 6 * CLEAN)
+
+    out = ran(given)
+
+    withdrawn = said(out, "change-withdrawn")
+    assert withdrawn
+    changed = [each["offset"] for each in said(out, "regime-changed")]
+    assert max(changed) < 4 * CLEAN
+    healed, frozen = losses(out, given)
+    assert healed < frozen + 0.01
+
+
+def test_of_a_skewed_feature_rare_values_in_one_batch_are_no_change():
+    rng = np.random.default_rng(8)
+
+    def alarms(skewness):
+        watch = FeatureChange(["a"], [0.1**0.5], skewness=skewness)
+        found = 0
+        for _ in range(2_000):
+            # One in a hundred: 3.2 sd off, and now and then several in a batch.
+            mean = np.array([(rng.random(100) < 0.01).mean() * 3.2])
+            if watch.add(mean, 100) is not None:
+                found += 1
+                watch.cut(1)
+        return found
+
+    assert alarms([9.8]) == 0 < alarms([])

@@ -11,6 +11,7 @@ from consumer.experts.alignment import Alignment
 from consumer.experts.base import Base, Expert, Learner, State
 from consumer.experts.base_rate import BaseRate
 from consumer.experts.frozen import Frozen
+from consumer.experts.long_memory import LongMemory
 from consumer.experts.residual import Residual
 from consumer.experts.scaling import Scaling
 from consumer.experts.sparse import Sparse
@@ -28,6 +29,7 @@ def pool(model: Model) -> tuple[Expert, ...]:
         Adapter(),
         Scaling(mean, sd),
         Tuned(mean, sd),
+        LongMemory(mean, sd),
         Residual(mean, sd),
         Sparse(mean, sd),
         Alignment(mean),

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 
 RATE, PATIENCE = 2e-3, 3
@@ -17,6 +17,7 @@ class Adapter:
     """`calibrate(head(h + scale * adapter(h)))`, every number of the adapter learnt."""
 
     name = "adapter"
+    learns_from: Memory = "regime"
 
     def cold(self, base: Base) -> State:
         """The adapter as trained."""

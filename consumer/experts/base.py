@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from consumer.columns import Float32
 from consumer.model import AdapterState, SelfHealingMLP
 
 State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
+# Labelled rows of the present regime alone, or of all that is remembered.
+Memory = Literal["regime", "all"]
 
 # Log odds beyond this are certainty enough: float32 probabilities have no more digits.
 FARTHEST = 15.0
@@ -116,6 +118,10 @@ class Expert(Protocol):
 @runtime_checkable
 class Learner(Expert, Protocol):
     """An expert that learns from labels."""
+
+    @property
+    def learns_from(self) -> Memory:
+        """Which rows."""
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """Learn from labelled rows, both classes among them."""

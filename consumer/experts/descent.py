@@ -11,8 +11,9 @@ from torch import Tensor
 from consumer.columns import Float64
 from consumer.experts.base import Learning
 
-# Rows that calibration is fitted on: the newest, and held ones where there are enough of them.
-PLATT_ROWS, PLATT_HELD = 600, 60
+# Rows that calibration is fitted on: the newest, until enough are fraud, and held ones where there
+# are enough of them.
+PLATT_ROWS, PLATT_FRAUDS, PLATT_HELD = 600, 90, 60
 PLATT_RIDGE, LEAST_SLOPE = 8.0, 0.02
 # Adam's.
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -82,7 +83,9 @@ def calibrated(logit: Tensor, rows: Learning) -> tuple[Tensor, Tensor]:
     among = np.flatnonzero(rows.held)
     if len(among) < PLATT_HELD:
         among = np.arange(len(rows))
-    among = among[-PLATT_ROWS:]
+    frauds = np.cumsum(rows.y[among][::-1])
+    enough = int(np.searchsorted(frauds, PLATT_FRAUDS)) + 1
+    among = among[-max(PLATT_ROWS, enough) :]
     given = (logit.numpy()[among], rows.y[among], rows.weight[among])
     slope, bias = platt(*(each.astype(np.float64) for each in given))
     return torch.tensor(slope, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)

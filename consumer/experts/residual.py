@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.newton import Design, Problem, fit, most_evident
 
 
@@ -16,6 +16,7 @@ class Residual:
     """`a * frozen + w . z + v . (z^2 - 1) + b`: 2 d + 2 numbers, two ridges."""
 
     name = "residual"
+    learns_from: Memory = "regime"
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._design = Design(mean, sd)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 
 RATE, STEPS, BATCH, EVERY, PATIENCE = 0.03, 50, 192, 5, 4
@@ -22,6 +22,7 @@ class Scaling:
     """`x -> (x - mean) * scale + mean - shift * sd`, then slope and bias: 2 d + 2 numbers."""
 
     name = "scaling"
+    learns_from: Memory = "regime"
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._mean = torch.tensor(mean, dtype=torch.float32)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.newton import (
     RIDGE_BIAS,
     RIDGE_FROZEN,
@@ -35,6 +35,7 @@ class Sparse:
     """Weights and their covariance: 2 d + 2 numbers, and as many squared."""
 
     name = "sparse"
+    learns_from: Memory = "regime"
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._design = Design(mean, sd)

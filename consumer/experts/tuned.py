@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 from consumer.experts.scaling import Scaling
 
-RATE, EPOCHS, PATIENCE, BATCH = 2e-3, 4, 2, 256
+RATE = 2e-3
 OWN = ("scale", "shift", "slope", "bias")
 
 
@@ -21,6 +21,8 @@ class Tuned:
     """`calibrate(head(h + adapter(h)))` of rows scaled and shifted; warm from itself each time."""
 
     name = "tuned"
+    learns_from: Memory = "regime"
+    batch, epochs, most_steps, looks, patience = 256, 4, 10_000, 4, 2
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -38,7 +40,7 @@ class Tuned:
         return base.logit(base.represent(self._scaling.moved(state, x)), adapter)
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
-        """A few epochs over the rows; then calibration."""
+        """A few epochs over the rows, warm; then calibration."""
         x, y = torch.from_numpy(rows.x), torch.from_numpy(rows.y)
         weight = torch.from_numpy(rows.weight)
 
@@ -47,16 +49,17 @@ class Tuned:
             return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
 
         numbers = {n: t for n, t in start.items() if n not in ("slope", "bias")}
-        epoch = -(-int((~rows.held).sum()) // BATCH)
+        steps = self.epochs * -(-int((~rows.held).sum()) // self.batch)
+        steps = min(self.most_steps, steps)
         found = descend(
             numbers,
             loss,
             rows,
             rate=RATE,
-            batch=BATCH,
-            steps=EPOCHS * epoch,
-            every=epoch,
-            patience=PATIENCE,
+            batch=self.batch,
+            steps=steps,
+            every=-(-steps // self.looks),
+            patience=self.patience,
             seed=seed,
         )
         with torch.no_grad():

@@ -28,6 +28,7 @@ class Change:
 
     batches: int
     why: Sequence[str]
+    raised: Mapping[str, float] = field(default_factory=dict)  # by feature: z in limits
 
 
 @dataclass(slots=True)
@@ -65,11 +66,20 @@ class FeatureChange:
     """Means of features, in standard errors of training's sd."""
 
     def __init__(
-        self, features: Sequence[str], sd: Sequence[float], unrest: Sequence[float] = ()
+        self,
+        features: Sequence[str],
+        sd: Sequence[float],
+        unrest: Sequence[float] = (),
+        skewness: Sequence[float] = (),
     ) -> None:
-        """`unrest`: by how much less each feature tells than its sd says; nothing: by none."""
+        """`unrest`: by how much less each feature tells than its sd says; nothing: by none.
+
+        `skewness`: of each feature; nothing: none has any.
+        """
         self._features = list(features)
-        self._sd: Float64 = np.asarray(sd, np.float64) * (np.asarray(unrest) if unrest else 1.0)
+        self._sd: Float64 = np.asarray(sd, np.float64)
+        self._unrest: Float64 = np.asarray(unrest or np.ones(len(sd)), np.float64)
+        self._skewness: Float64 = np.asarray(skewness or np.zeros(len(sd)), np.float64)
         self._history = _History()
         self._rows = 0.0  # a batch, in the mean
         self._batches = 0
@@ -77,15 +87,26 @@ class FeatureChange:
     def add(self, mean: Float64, rows: int) -> Change | None:
         """A batch of `rows` with `mean: (features,)`; the change it shows, if any."""
         strongest: tuple[float, Change] | None = None
-        for batches, limit, z in self.compare(mean, rows):
-            worst = float(z.max())
-            if worst > limit and (strongest is None or worst / limit > strongest[0]):
-                found = Change(batches, self._words(z, limit))
-                strongest = (worst / limit, found)
+        for batches, z, limit in self.compare(mean, rows):
+            far = np.abs(z) / limit
+            order = [int(n) for n in np.argsort(-np.abs(z)) if far[n] > self._unrest[n]]
+            if not order or (strongest is not None and abs(z[order[0]]) <= strongest[0]):
+                continue
+            names = self._features
+            told = [f"mean of {names[n]} moved by {z[n]:+.1f} standard errors" for n in order]
+            raised = {names[n]: float(far[n]) for n in order}
+            strongest = (abs(float(z[order[0]])), Change(batches, told, raised))
         return strongest[1] if strongest else None
 
-    def compare(self, mean: Float64, rows: int) -> Iterator[tuple[int, float, Float64]]:
-        """Take a batch; how many last ones, the limit for them, and z, (features,)."""
+    def compare(self, mean: Float64, rows: int) -> Iterator[tuple[int, Float64, Float64]]:
+        """Take a batch; how many last ones, z and the limit for its size, both (features,).
+
+        The mean of a few rows of a skewed feature is skewed itself, and far more often far out on
+        that side.
+
+        Source: the first term of Cornish and Fisher, "Moments and cumulants in the specification of
+        distributions" (1938).
+        """
         self._history.add(mean)
         self._batches += 1
         self._rows += (rows - self._rows) / self._batches
@@ -96,7 +117,15 @@ class FeatureChange:
         for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
             error = self._sd * np.sqrt((1 / batches + 1 / before) / self._rows)
             last = np.mean(self._history.last[-batches:], axis=0)
-            yield batches, limit, np.abs(last - reference) / error
+            z = (last - reference) / error
+            skewed = np.sign(z) * self._skewness / np.sqrt(batches * self._rows)
+            yield batches, z, limit + np.maximum(0.0, skewed) * (limit**2 - 1) / 6
+
+    def suppress(self, raised: Mapping[str, float]) -> None:
+        """These alarms were none: ask for a quarter more of these features from now on."""
+        for name, far in raised.items():
+            n = self._features.index(name)
+            self._unrest[n] = max(self._unrest[n], UNREST_MARGIN * far)
 
     def cut(self, batches: int) -> None:
         """A change began so many batches ago."""
@@ -105,30 +134,38 @@ class FeatureChange:
 
     def state(self) -> dict[str, Any]:
         """What a restart needs."""
-        return {"history": self._history.state(), "rows": self._rows, "batches": self._batches}
+        return {
+            "history": self._history.state(),
+            "rows": self._rows,
+            "batches": self._batches,
+            "unrest": self._unrest.tolist(),
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self._history.load(state["history"])
         self._rows, self._batches = state["rows"], state["batches"]
-
-    def _words(self, z: Float64, limit: float) -> list[str]:
-        order = [int(n) for n in np.argsort(-z) if z[n] > limit]
-        return [f"mean of {self._features[n]} moved by {z[n]:.1f} standard errors" for n in order]
+        self._unrest = np.asarray(state["unrest"], np.float64)
 
 
-def unrest(x: Float32, sd: Float64) -> list[float]:
+def skewness(x: Float32, mean: Float64, sd: Float64) -> list[float]:
+    """Third standardised moment of each feature of `x: (rows, features)`."""
+    z = (x - mean) / sd
+    return [float(each) for each in (z**3).mean(axis=0).round(3)]
+
+
+def unrest(x: Float32, sd: Float64, skewness: Sequence[float] = ()) -> list[float]:
     """How restless each feature is by nature, in what would be said to be a change; at least 1.
 
     `x: (rows, features)`, training rows in the order of time: days and nights, weekends. A change
     is something that training did not see, by a quarter more.
     """
-    watch = FeatureChange([""] * x.shape[1], sd.tolist())
+    watch = FeatureChange([""] * x.shape[1], sd.tolist(), skewness=skewness)
     worst = np.zeros(x.shape[1])
     for start in range(0, len(x) - UNREST_ROWS + 1, UNREST_ROWS):
         part = x[start : start + UNREST_ROWS]
-        for _, limit, z in watch.compare(part.mean(axis=0, dtype=np.float64), len(part)):
-            worst = np.maximum(worst, z / limit)
+        for _, z, limit in watch.compare(part.mean(axis=0, dtype=np.float64), len(part)):
+            worst = np.maximum(worst, np.abs(z) / limit)
     return [float(each) for each in np.maximum(1.0, UNREST_MARGIN * worst).round(3)]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from consumer.experts import Learner, State
-from consumer.experts.base import Learning, View
+from consumer.experts.base import Learning, Memory, View
 from consumer.heal import CancelledError
 from consumer.hedge import gate
 from consumer.hedge.gate import Verdict
@@ -24,28 +24,30 @@ class Heal:
     verdicts: tuple[Verdict, ...]
     rows: int
     frauds: int
-    skill: float  # of the best candidate: 1 - its loss / that of the base rate, on judged rows
+    # Of the best candidate on the regime's rows: 1 - its loss / that of the base rate.
+    skill: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class HealRequest:
     """Learn from these rows; `pool`: the experts' numbers, of those that are admitted."""
 
-    rows: Learning
+    rows: Mapping[Memory, Learning]  # at least one of them
     pool: Mapping[str, State]
     seed: int
 
     def run(self, mixture: Mixture, cancelled: Callable[[], bool]) -> Heal:
         """On the worker's thread. Raises: CancelledError."""
-        rows, base = self.rows, mixture.base
+        base = mixture.base
         states: dict[str, State] = {}
         verdicts: list[Verdict] = []
-        skill = 0.0
+        skills: list[float] = []
         for name, expert in mixture.experts.items():
             if cancelled():
                 raise CancelledError
-            if not isinstance(expert, Learner):
+            if not isinstance(expert, Learner) or expert.learns_from not in self.rows:
                 continue
+            rows = self.rows[expert.learns_from]
             start = self.pool.get(name)
             fitted = expert.fit(base, start or expert.cold(base), rows, self.seed)
             if any(not bool(torch.isfinite(t).all()) for t in fitted.state.values()):
@@ -64,5 +66,8 @@ class HealRequest:
             verdicts.append(verdict)
             if verdict.admitted:
                 states[name] = fitted.state
-            skill = max(skill, gate.skill(fitted.logit, y, weight))
+            if expert.learns_from == "regime":
+                skills.append(gate.skill(fitted.logit, y, weight))
+        rows = self.rows["regime" if "regime" in self.rows else "all"]
+        skill = max([0.0, *skills]) if skills else None
         return Heal(states, tuple(verdicts), len(rows), int(np.sum(rows.y)), skill)

@@ -5,6 +5,8 @@ They are the tail of the labelled topic, so a restart reads them there.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 
 from consumer.columns import Float32, Float64, Int8, Int64, Labelled
 from consumer.experts.base import Learning
+from consumer.hedge import weights
 
 CAPACITY = 250_000  # rows a partition: some weeks of a busy one
 # A heal learns from the newest rows until so many of them are fraud, and at least so many in all;
@@ -67,12 +70,14 @@ class _Rows:
     time: list[Int64] = field(default_factory=list)
     offset: list[Int64] = field(default_factory=list)
     weight: list[Float64] = field(default_factory=list)
+    frozen: list[Float32] = field(default_factory=list)
+    score: list[Float32] = field(default_factory=list)
     count: int = 0
 
     def whole(self) -> None:
         """One array each, no more rows than fit."""
         if len(self.y) > 1 or self.count > CAPACITY:
-            for name in ("x", "y", "time", "offset", "weight"):
+            for name in ("x", "y", "time", "offset", "weight", "frozen", "score"):
                 setattr(self, name, [np.concatenate(getattr(self, name))[-CAPACITY:]])
             self.count = min(self.count, CAPACITY)
 
@@ -93,6 +98,8 @@ class Memory:
         mine.time.append(rows.event_time)
         mine.offset.append(rows.offset)
         mine.weight.append(rows.weight)
+        mine.frozen.append(rows.shadow)
+        mine.score.append(rows.score)
         mine.count += len(rows)
         if mine.count > 2 * CAPACITY:
             mine.whole()
@@ -123,22 +130,64 @@ class Memory:
             for start, stop in spans
         )
 
+    def __len__(self) -> int:
+        """Rows of all partitions."""
+        return sum(map(self.count, self._partitions))
+
+    @property
+    def newest_ms(self) -> int:
+        """When the last row happened whose label has come."""
+        times = [int(time.max()) for mine in self._partitions.values() for time in mine.time[-1:]]
+        return max(times, default=-(2**62))
+
+    def losses(self, wanted: list[tuple[int, float]]) -> Float64:
+        """(3, rows) of these spans: losses of the frozen model and of the mixture, weights."""
+        parts = [np.zeros((3, 0))]
+        for mine in self._partitions.values():
+            if mine.count:
+                mine.whole()
+                at = _within(mine.time[0], wanted)
+                y = mine.y[0][at]
+                losses = [weights.loss(p[0][at], y) for p in (mine.frozen, mine.score)]
+                parts.append(np.stack([*losses, mine.weight[0][at]]))
+        return np.concatenate(parts, axis=1)
+
     def learning(self, wanted: list[tuple[int, float]]) -> Learning | None:
         """The newest rows of these spans of event time, oldest first; None where there are none.
 
-        By time, partition and offset: in whichever order partitions' labels came.
+        By time, partition and offset: in whichever order partitions' labels came. As many as a
+        regime needs; of very many, legitimate ones are thinned and weigh more.
         """
+        found = self._rows(wanted, _newest)
+        if found is None:
+            return None
+        x, y, weight, offset = found
+        if len(y) > LEARNT:
+            legit = y == 0
+            kept = max(1, LEARNT - int((~legit).sum())) / max(1, int(legit.sum()))
+            chosen = ~legit | (_uniform(offset) < kept)
+            weight = np.where(legit, weight / kept, weight)
+            x, y, weight, offset = x[chosen], y[chosen], weight[chosen], offset[chosen]
+        return _learning(x, y, weight, offset)
+
+    def all(self) -> Learning | None:
+        """Every row, oldest first; None where there are none."""
+        found = self._rows([(-(2**62), math.inf)], lambda order, _: order[-CAPACITY:])
+        return None if found is None else _learning(*found)
+
+    def _rows(
+        self,
+        wanted: list[tuple[int, float]],
+        newest: Callable[[NDArray[np.int64], Int8], NDArray[np.int64]],
+    ) -> tuple[Float32, Int8, Float64, Int64] | None:
         found = []
         for number, mine in self._partitions.items():
             if not mine.count:
                 continue
             mine.whole()
             time, offset = mine.time[0], mine.offset[0]
-            chosen = np.zeros(len(time), bool)
-            for start, stop in wanted:
-                chosen |= (time >= start) & (time < stop)
-            at = np.flatnonzero(chosen)
-            order = _newest(at[np.lexsort((offset[at], time[at]))], mine.y[0])
+            at = _within(time, wanted)
+            order = newest(at[np.lexsort((offset[at], time[at]))], mine.y[0])
             found.append(
                 (time[order], np.full(len(order), number), offset[order], mine.x[0][order],
                  mine.y[0][order], mine.weight[0][order])
@@ -146,19 +195,23 @@ class Memory:
         if not found:
             return None
         time, numbers, offset, x, y, weight = (np.concatenate(c) for c in zip(*found, strict=True))
-        last = _newest(np.lexsort((offset, numbers, time)), y)
+        last = newest(np.lexsort((offset, numbers, time)), y)
         if not len(last):
             return None
-        if len(last) > LEARNT:
-            legit = y[last] == 0
-            kept = max(1, LEARNT - int((~legit).sum())) / max(1, int(legit.sum()))
-            chosen = ~legit | (_uniform(offset[last]) < kept)
-            weight = np.where(y == 0, weight / kept, weight)
-            last = last[chosen]
-        weight = weight[last] / weight[last].mean()
-        return Learning(
-            np.ascontiguousarray(x[last]),
-            y[last].astype(np.float32),
-            weight.astype(np.float32),
-            held(offset[last]),
-        )
+        return x[last], y[last], weight[last], offset[last]
+
+
+def _within(time: Int64, wanted: list[tuple[int, float]]) -> NDArray[np.int64]:
+    chosen = np.zeros(len(time), bool)
+    for start, stop in wanted:
+        chosen |= (time >= start) & (time < stop)
+    return np.flatnonzero(chosen)
+
+
+def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64) -> Learning:
+    return Learning(
+        np.ascontiguousarray(x),
+        y.astype(np.float32),
+        (weight / weight.mean()).astype(np.float32),
+        held(offset),
+    )

@@ -12,7 +12,6 @@ model is always a member.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,14 +24,16 @@ from consumer.columns import Float32, Float64, Labelled
 from consumer.errors import RegistryError
 from consumer.events import Events
 from consumer.evidence import Evidence
-from consumer.experts import State
 from consumer.experts.alignment import shift as alignment_shift
-from consumer.hedge import gate, regimes, weights
+from consumer.experts.base import Learning
+from consumer.experts.base import Memory as ExpertMemory
+from consumer.hedge import gate, judge, regimes, weights
 from consumer.hedge.change import Change, FeatureChange, LossChange
 from consumer.hedge.healer import Heal, HealRequest
-from consumer.hedge.memory import Memory, relabelled
+from consumer.hedge.memory import CAPACITY, Memory, relabelled
+from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
-from consumer.mixture import FROZEN, Mixture, apart, flat
+from consumer.mixture import FROZEN, Mixture, flat
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.policy import Idle, Memories, MonitorBatch, Policy
@@ -51,8 +52,7 @@ SAMPLED = 100  # rows of each
 # A heal is due when the labelled rows of the regime have grown by so many, in share and in rows.
 # Of very many rows a heal takes long, and a few more change little.
 GROWN, STEP, MOST_STEP, MOST_SHARE = 0.15, 5, 500, 1 / 28
-LOSS_ROWS = 50  # labelled rows whose mean loss is compared with those before
-LEAST = math.exp(-4.0)  # the mixture's probability of what happened, in that mean
+LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
@@ -62,7 +62,6 @@ ALIGNED_ROWS = 100  # fewer look like anything
 STEADY_SE = 3.5  # by less the means of two halves of them differ, where they are steady
 FARTHEST_SD = 5.0  # an alignment by more would be a guess
 REALIGNED_SD = 0.05  # by less than this it stays where it is
-MOVED = 0.005  # weights that moved by less stay in force as they are
 # With so many labelled rows and so little skill, there is no signal left to heal towards.
 SIGNAL_ROWS, SIGNAL_SKILL = 300, 0.1
 
@@ -76,6 +75,35 @@ class Recent:
     first_offset: int
     last_offset: int
     start_ms: int
+
+
+@dataclass(slots=True)
+class Due:
+    """Labelled rows there are to learn from, and how many of them are newer than the last heal."""
+
+    rows: int = 0
+    fresh: int = 0
+
+    def add(self, rows: int) -> None:
+        """More of them."""
+        self.rows = min(self.rows + rows, CAPACITY)
+        self.fresh += rows
+
+    @property
+    def is_due(self) -> bool:
+        """Are there so many new ones that a heal is worth it?"""
+        few = max(STEP, GROWN * (self.rows - self.fresh))
+        many = max(MOST_STEP, MOST_SHARE * self.rows)
+        return self.rows >= gate.MIN_ROWS and self.fresh >= min(few, many)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A heal: where it was asked for, in which regime, and which rows are to teach."""
+
+    place: Place
+    regime: int
+    wanted: Sequence[ExpertMemory]
 
 
 class Hedge(Policy):
@@ -93,16 +121,15 @@ class Hedge(Policy):
         self._training = (
             None if model.quantiles is None else Sample(model.quantiles, reference.rows)
         )
-        self._pool: dict[str, State] = {FROZEN: {}}
-        self._weights: dict[str, float] = {FROZEN: 1.0}
-        self._learnt = False  # numbers of the pool that no snapshot has yet
+        self._pool = Pool()
         self._labels_now = 0
         self._pending: list[Labelled]
         self._recent: list[Recent]
-        self._losses: list[tuple[float, int, int]]
-        self._before: dict[str, float] | None
-        self._request: tuple[Place, int] | None
-        self._asked: tuple[Place, int] | None
+        self._losses: list[tuple[float, int, int, int]]
+        self._mine: Due
+        self._all: Due
+        self._request: Request | None
+        self._asked: Request | None
         self._forget()
 
     # --- What it is told ---
@@ -119,7 +146,7 @@ class Hedge(Policy):
         """Another replica has deployed."""
         if deployed.weights:
             self.deployed = deployed
-            self._take(deployed)
+            self._pool.take(deployed)
 
     def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
         """Only its figures are said: what labels teach was learnt when they came."""
@@ -159,39 +186,54 @@ class Hedge(Policy):
     def _weigh(self, place: Place) -> tuple[int, Change] | None:
         """Let the weights follow what labels say; the change that their loss shows."""
         pending, self._pending = self._pending, []
-        found: tuple[int, Change] | None = None
         for rows in pending:
             self._memory.add(rows)
+            self._all.add(len(rows))
             self._labels_ever = True
-        mine = [rows.only(self._regimes.is_now(rows.event_time)) for rows in pending]
+        mine, others = [], []
+        for rows in pending:
+            regime = self._regimes.of(rows.event_time)
+            is_mine = regime == self._regimes.now
+            mine.append(rows.only(is_mine))
+            # Of an earlier one: they count as long as nobody knows that this one is another.
+            others.append(rows.only(~is_mine & ~self._regimes.are_other(regime)))
+        if any(map(len, others)):
+            self._follow(others, place)
         mine = [rows for rows in mine if len(rows)]
         if not mine:
             return None
-        x = np.concatenate([rows.x for rows in mine])
-        y = np.concatenate([rows.is_fraud for rows in mine]).astype(np.float64)
-        weight = np.concatenate([rows.weight for rows in mine])
-        weight = weight / weight.mean()
-        first_ms = min(int(rows.event_time.min()) for rows in mine)
-        p = self._mixture.probabilities(x, {name: self._pool[name] for name in self._weights})
-        before = np.array(list(self._weights.values()))
-        mixed = np.clip(before @ p, LEAST, 1 - LEAST)
-        loss = np.where(y == 1, -np.log(mixed), -np.log1p(-mixed))
-        after = weights.follow(before, weights.log_likelihood(p, y, weight))
-        frozen = self._weights[FROZEN]
-        self._weights = dict(zip(self._weights, after.tolist(), strict=True))
-        self._labels_now += len(y)
-        self._before = None
-        if self.heals and frozen < 0.5 <= self._weights[FROZEN]:
-            self._rolled_back(place, frozen)
-        self._losses.append((float(loss.mean()), len(y), first_ms))
-        rows_seen = sum(rows for _, rows, _ in self._losses)
-        if rows_seen >= LOSS_ROWS:
-            mean = sum(loss * rows for loss, rows, _ in self._losses) / rows_seen
-            first_ms = min(first for *_, first in self._losses)
-            self._losses = []
-            change = self._loss.add(mean)
-            found = None if change is None else (first_ms, change)
-        return found
+        self._pool.keep_lent()
+        mean, count, frauds = self._follow(mine, place)
+        self._labels_now += count
+        self._mine.add(count)
+        return self._loss_change(
+            mean, count, frauds, min(int(rows.event_time.min()) for rows in mine)
+        )
+
+    def _follow(self, labelled: Sequence[Labelled], place: Place) -> tuple[float, int, int]:
+        """Weigh by these rows; the mixture's mean loss on them, how many, and how many fraud."""
+        x = np.concatenate([rows.x for rows in labelled])
+        y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)
+        weight = np.concatenate([rows.weight for rows in labelled])
+        pool = self._pool
+        p = self._mixture.probabilities(x, {name: pool.states[name] for name in pool.earned})
+        mixed = weights.of(pool.earned) @ p
+        before = pool.earned[FROZEN]
+        pool.follow(p, y, weight / weight.mean())
+        if self.heals and before < 0.5 <= pool.earned[FROZEN]:
+            self._rolled_back(place, before)
+        return float(weights.loss(mixed, y).mean()), len(y), int(y.sum())
+
+    def _loss_change(
+        self, mean: float, count: int, frauds: int, first_ms: int
+    ) -> tuple[int, Change] | None:
+        self._losses.append((mean, count, frauds, first_ms))
+        means, counts, fraud_counts, firsts = zip(*self._losses, strict=True)
+        if sum(counts) < LOSS_ROWS or sum(fraud_counts) < LOSS_FRAUDS:
+            return None
+        self._losses = []
+        change = self._loss.add(float(np.average(means, weights=counts)))
+        return None if change is None else (min(firsts), change)
 
     def _rolled_back(self, place: Place, before: float) -> None:
         self.rolled_back = True
@@ -201,8 +243,8 @@ class Hedge(Policy):
             "rollback",
             "the frozen model decides again: labels speak against what was healed",
             restored_version=self.deployed.version,
-            reasons=[f"weight of the frozen model {before:.3f} -> {self._weights[FROZEN]:.3f}"],
-            weights=self._weights,
+            reasons=[f"weight of the frozen model {before:.3f} -> {self._pool.earned[FROZEN]:.3f}"],
+            weights=self._pool.weights,
         )
         self._move(place)
 
@@ -222,16 +264,19 @@ class Hedge(Policy):
         new = [one for one in self._recent if one.start_ms >= start_ms]
         left = self._regimes.now
         if len(old) >= LEFT_FROM + 3:
-            self._keep(Known(np.concatenate(old), InForce(self.deployed.snapshot, self._weights)))
-        self._regimes.change(start_ms)
+            self._keep(
+                Known(np.concatenate(old), InForce(self.deployed.snapshot, self._pool.weights))
+            )
+        self._regimes.change(start_ms, change.raised)
         self._recent = new
         self._changed_at = self._batches - len(new)
         self._features.cut(min(len(new), 3))
         self._loss.cut()
         self._losses = []
-        self._labels_now = self._healed_at = 0
+        self._labels_now = 0
+        self._mine = Due(self._memory.count_in(self._regimes.spans()))
         self._unsure = self._abstained = self._signal_lost = False
-        self._leave(BASE_RATE)
+        self._pool.leave(BASE_RATE)
         self._say(
             place,
             "regime-changed",
@@ -242,10 +287,48 @@ class Hedge(Policy):
             since_ms=start_ms,
         )
 
+    def _confirm(self, place: Place) -> None:
+        """Take back changes that labels do not confirm: rows before them teach again."""
+        now, newest_ms = self._regimes.now, self._memory.newest_ms
+        for span, before, mine in list(self._regimes.open_changes()):
+            if newest_ms < span.start_ms:
+                break  # nor has a label come of any later one
+            none = judge.harmless(
+                self._memory.losses(before),
+                self._memory.losses([mine]),
+                ended=mine[1] <= newest_ms,
+            )
+            if none is None:
+                continue
+            span.judged = True
+            self._judged[none] += 1
+            if not none:
+                self._regimes.confirm(span)
+                continue
+            self._features.suppress(span.raised)
+            gone = self._regimes.merge(span)
+            if self._regimes.known.pop(gone, None) is not None:
+                self._forget_regime(gone)
+            self._say(
+                place,
+                "change-withdrawn",
+                f"regime {gone} is regime {span.number}: on labelled rows nothing that the models "
+                "know has changed",
+                regime=gone,
+                is_regime=span.number,
+            )
+        if self._regimes.now != now:
+            rows = self._memory.count_in(self._regimes.spans())
+            self._mine = Due(rows, fresh=rows)
+            self._labels_now = rows
+
+    def _forget_regime(self, number: int) -> None:
+        self._out.registry.append((f"{REGIME}{number}", None, b"{}"))
+
     def _keep(self, known: Known) -> None:
         now = self._regimes.now
         for number in self._regimes.leave(known):
-            self._out.registry.append((f"{REGIME}{number}", None, b"{}"))
+            self._forget_regime(number)
         value = known.to_bytes()
         manifest = self._model.manifest
         about = regimes.record(
@@ -267,8 +350,12 @@ class Hedge(Policy):
         if found is None:
             return
         number, p = found
+        if number == self._regimes.left:  # for a moment only
+            self._features.suppress(self._regimes.raised)
+            self._judged[True] += 1
         known = self._regimes.back(number)
-        self._take(known.in_force)
+        self._mine = Due(self._memory.count_in(self._regimes.spans()))
+        self._pool.take(known.in_force)
         self.deployed = known.in_force
         self._out.deployed.append(self.deployed)
         self._say(
@@ -279,7 +366,7 @@ class Hedge(Policy):
             regime=number,
             p=p,
             version=known.in_force.version,
-            weights=self._weights,
+            weights=self._pool.weights,
         )
 
     # --- Without labels ---
@@ -301,11 +388,8 @@ class Hedge(Policy):
             self._unaligned(place, is_moved=is_moved)
             return
         self._set_alignment(found)
-        if self._labels_now == 0 and self._changed_at and self._before is None:
-            trace = self._weights[ALIGNMENT]
-            self._before = {n: w / (1 - trace) for n, w in self._weights.items() if n != ALIGNMENT}
-            self._weights = {n: w * (1 - PROVISIONAL) for n, w in self._before.items()}
-            self._weights[ALIGNMENT] = PROVISIONAL
+        if self._labels_now == 0 and self._changed_at and not self._is_provisional:
+            self._pool.lend(ALIGNMENT, PROVISIONAL)
             names = self._model.features
             told = [f"{names[n]} moved by {found[n]:+.3g}" for n in np.flatnonzero(found)]
             self._say(
@@ -313,7 +397,7 @@ class Hedge(Policy):
                 "heal-provisional",
                 f"all rows have only moved ({'; '.join(told)}): they are moved back, provisionally",
                 reasons=told,
-                weights=self._weights,
+                weights=self._pool.weights,
             )
 
     def _steady(self) -> Float32:
@@ -333,29 +417,32 @@ class Hedge(Policy):
         return np.concatenate([one.x for one in self._recent[-best:]])
 
     def _set_alignment(self, found: Float32) -> None:
-        held = self._pool.get(ALIGNMENT)
+        held = self._pool.states.get(ALIGNMENT)
         if held is not None:
             before = held["shift"].numpy()
             if np.abs((found - before) / self._sd).max() <= REALIGNED_SD:
                 return
-        self._pool[ALIGNMENT] = {"shift": torch.from_numpy(found)}
-        self._learnt = True
+        self._pool.put(ALIGNMENT, {"shift": torch.from_numpy(found)})
         if held is None:
-            # Its weight comes with labels, or at once where there are none.
-            self._admit(ALIGNMENT, trace=True)
+            # Its weight comes with labels, or is lent where there are none.
+            self._pool.admit(ALIGNMENT, trace=True)
+
+    @property
+    def _is_provisional(self) -> bool:
+        """Does a heal count that no label has confirmed?"""
+        return self._pool.lent is not None and self._pool.lent[0] == ALIGNMENT
 
     def _unaligned(self, place: Place, *, is_moved: bool) -> None:
-        if self._before is not None:
-            self._weights, self._before = self._before, None
-            self._pool.pop(ALIGNMENT, None)
+        if self._is_provisional:
+            self._pool.leave(ALIGNMENT)
             self._say(
                 place,
                 "heal-withdrawn",
                 "the rows no longer look as if they had only moved: the provisional heal is gone",
-                weights=self._weights,
+                weights=self._pool.weights,
             )
         silent = self._labels_now == 0 and self._age >= 3
-        if is_moved and silent and not self._abstained and ALIGNMENT not in self._pool:
+        if is_moved and silent and not self._abstained and ALIGNMENT not in self._pool.states:
             self._abstained = True
             self._say(
                 place,
@@ -373,7 +460,7 @@ class Hedge(Policy):
             return  # the change lies within the newest batch
         known = self._regimes.known
         left = self._regimes.left
-        if self._before is not None or self._regimes.now in known or left not in known:
+        if self._is_provisional or self._regimes.now in known or left not in known:
             return
         rows = np.concatenate([one.x for one in self._recent])
         then = known[left].sample
@@ -381,17 +468,17 @@ class Hedge(Policy):
         if p >= CHANGED_P:
             return
         self._unsure = True
-        self._pool[BASE_RATE] = self._mixture.experts[BASE_RATE].cold(self._mixture.base)
-        self._learnt = True
-        self._weights = {n: w * (1 - UNSURE) for n, w in self._weights.items()}
-        self._weights[BASE_RATE] = UNSURE
+        self._pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
+        # How often was it right to doubt?
+        harmful, harmless = self._judged
+        self._pool.lend(BASE_RATE, UNSURE * (1 + harmful) / (1 + harmful + harmless))
         self._say(
             place,
             "less-sure",
             f"the change is sure (p {p:.1g}) and no label of it has come: scores are drawn towards "
             "the base rate until labels come",
             p=p,
-            weights=self._weights,
+            weights=self._pool.weights,
         )
 
     # --- Heals ---
@@ -402,37 +489,44 @@ class Hedge(Policy):
         return self._request is not None
 
     def _heal(self, place: Place, idle: Idle) -> None:
-        """Ask for a heal where the regime has enough labelled rows that are new."""
-        if self._request is not None:
+        """Ask for a heal where there are enough labelled rows that are new."""
+        if self._request is not None or not (self._mine.is_due or self._all.is_due):
             return
-        fresh = self._labels_now - self._healed_at
-        if fresh < STEP:
-            return
-        rows = self._memory.count_in(self._regimes.spans())
-        due = min(max(MOST_STEP, MOST_SHARE * rows), max(STEP, GROWN * (rows - fresh)))
-        if rows < gate.MIN_ROWS or fresh < due:
-            return
-        self._healed_at = self._labels_now
-        if self._submit(place):
+        self._confirm(place)
+        wanted: list[ExpertMemory] = []
+        if self._mine.is_due:
+            self._mine.fresh = 0
+            wanted.append("regime")
+        if self._all.is_due:
+            self._all.fresh = 0
+            wanted.append("all")
+        if self._submit(Request(place, self._regimes.now, wanted)):
             self._move(place)
             if self._inline:
                 self.settle(idle)
 
-    def _submit(self, place: Place) -> bool:
-        learning = self._memory.learning(self._regimes.spans())
-        if learning is None or gate.enough(learning.y):
+    def _submit(self, request: Request) -> bool:
+        rows: dict[ExpertMemory, Learning] = {}
+        for wanted in request.wanted:
+            of_regime = wanted == "regime"
+            memory = self._memory
+            found = memory.learning(self._regimes.spans()) if of_regime else memory.all()
+            if found is not None and not gate.enough(found.y):
+                rows[wanted] = found
+        if not rows:
             return False
-        self._request = (place, self._regimes.now)
-        self._worker.submit(HealRequest(learning, dict(self._pool), self._batches))
+        self._request = request
+        self._worker.submit(HealRequest(rows, dict(self._pool.states), self._batches))
         return True
 
     def _finish(self, result: HealResult) -> None:
         assert self._request is not None
-        (place, regime), self._request = self._request, None
+        request, self._request = self._request, None
+        place = request.place
         heal: Heal | None = result.healed
         if heal is None:
             self._discard(place, result.reason, {})
-        elif regime != self._regimes.now:
+        elif request.regime != self._regimes.now:
             self._discard(place, "the regime has changed meanwhile", {})
         elif not heal.states:
             self._discard(place, "no candidate is better by more than noise", _told(heal))
@@ -444,12 +538,11 @@ class Hedge(Policy):
 
     def _deploy_heal(self, place: Place, heal: Heal) -> None:
         parent = self.deployed.version
-        self._learnt = True
         for name, state in heal.states.items():
-            new = name not in self._pool
-            self._pool[name] = state
-            if new:
-                self._admit(name)
+            is_new = name not in self._pool.states
+            self._pool.put(name, state)
+            if is_new:
+                self._pool.admit(name)
         if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
             return
         self.heals += 1
@@ -462,7 +555,7 @@ class Hedge(Policy):
             version=self.deployed.version,
             parent=parent,
             rows=heal.rows,
-            weights=self._weights,
+            weights=self._pool.weights,
             **_told(heal),
         )
 
@@ -470,7 +563,9 @@ class Hedge(Policy):
         self._say(place, "heal-discarded", f"heal discarded: {why}", reason=why, **told)
 
     def _signal(self, place: Place, heal: Heal) -> None:
-        if self._signal_lost or heal.rows < SIGNAL_ROWS or heal.skill >= SIGNAL_SKILL:
+        if self._signal_lost or heal.rows < SIGNAL_ROWS:
+            return
+        if heal.skill is None or heal.skill >= SIGNAL_SKILL:
             return
         self._signal_lost = True
         self._say(
@@ -484,54 +579,30 @@ class Hedge(Policy):
 
     # --- In force ---
 
-    def _admit(self, name: str, *, trace: bool = False) -> None:
-        """A new member gets an equal share, or a trace where no label speaks for it."""
-        share = weights.SHARE / (len(self._weights) + 1) if trace else 1 / (len(self._weights) + 1)
-        self._weights = {n: w * (1 - share) for n, w in self._weights.items()}
-        self._weights[name] = share
-
-    def _leave(self, name: str) -> None:
-        """A member goes, and its weight to the others."""
-        self._pool.pop(name, None)
-        gone = self._weights.get(name, 0.0)
-        # A new dictionary: what was said and what is kept of a regime hold the one before.
-        self._weights = {n: w / (1 - gone) for n, w in self._weights.items() if n != name}
-
     def _put_in_force(self, place: Place, reason: str = "alignment") -> bool:
         """Deploy numbers that are new, or weights that moved; False where a snapshot is refused."""
-        snapshot, provisional = self.deployed.snapshot, self._before is not None
-        if self._learnt:
+        snapshot, provisional = self.deployed.snapshot, self._is_provisional
+        if self._pool.is_new:
             try:
                 snapshot = self._snapshot(
                     "pool",
-                    flat(self._pool),
+                    flat(self._pool.states),
                     parent=self.deployed.version,
                     reason=reason,
                     place=place,
                 )
             except RegistryError as error:
-                self._take(self.deployed)
+                self._pool.take(self.deployed)
                 self._discard(place, str(error), {})
                 return False
-        elif provisional == self.deployed.provisional and not self._moved():
+        elif provisional == self.deployed.provisional and not self._pool.has_moved(
+            self.deployed.weights
+        ):
             return True
-        self._learnt = False
-        self.deployed = InForce(snapshot, dict(self._weights), provisional)
+        self._pool.is_new = False
+        self.deployed = InForce(snapshot, dict(self._pool.weights), provisional)
         self._out.deployed.append(self.deployed)
         return True
-
-    def _moved(self) -> bool:
-        before = self.deployed.weights
-        if set(before) != set(self._weights):
-            return True
-        return max(abs(w - before[name]) for name, w in self._weights.items()) > MOVED
-
-    def _take(self, in_force: InForce) -> None:
-        """Go on from what is in force: its experts and their weights."""
-        found = apart(in_force.snapshot.adapter)
-        self._pool = {name: found.get(name, {}) for name in in_force.weights}
-        self._weights = dict(in_force.weights)
-        self._learnt = False
 
     # --- Replicas and restarts ---
 
@@ -539,7 +610,7 @@ class Hedge(Policy):
         """Forget the rows of a partition; a heal in flight learnt from them as well."""
         if self._request is not None:
             self._worker.cancel()
-            (place, _), self._request = self._request, None
+            place, self._request = self._request.place, None
             self._discard(place, why, {})
             self._move(place)
         self._memory.drop(partition)
@@ -550,7 +621,7 @@ class Hedge(Policy):
         """Another replica heals from now on: what was in mind here is its."""
         self.heals_here = False
         if self._request is not None:
-            self.drop(self._request[0].partition, "another replica heals now")
+            self.drop(self._request.place.partition, "another replica heals now")
         self._forget()
 
     def bring_back(self, rows: Labelled | None, unweighed: int) -> None:
@@ -572,7 +643,7 @@ class Hedge(Policy):
         return {
             **super().checkpoint(),
             "hedge": {
-                "weights": self._weights,
+                "pool": self._pool.state(),
                 "features": self._features.state(),
                 "loss": self._loss.state(),
                 "losses": self._losses,
@@ -582,8 +653,9 @@ class Hedge(Policy):
                 ],
                 "batches": self._batches,
                 "changed_at": self._changed_at,
-                "labels": [self._labels_ever, self._labels_now, self._healed_at],
-                "before": self._before,
+                "labels": [self._labels_ever, self._labels_now],
+                "due": [self._mine, self._all],
+                "judged": self._judged,
                 "said": [self._unsure, self._abstained, self._signal_lost],
                 "request": self._request,
             },
@@ -601,31 +673,31 @@ class Hedge(Policy):
         if state is None or "hedge" not in state:
             return
         mine = state["hedge"]
-        self._weights = dict(mine["weights"])
-        found = apart(self.deployed.snapshot.adapter)
-        self._pool = {name: found.get(name, {}) for name in self._weights}
+        self._pool.load(mine["pool"], self.deployed)
         self._features.load(mine["features"])
         self._loss.load(mine["loss"])
-        self._losses = [(mean, rows, first) for mean, rows, first in mine["losses"]]
+        self._losses = [(mean, rows, frauds, first) for mean, rows, frauds, first in mine["losses"]]
         self._regimes.load(mine["regimes"], memories.regimes, memories.snapshots)
         self._recent = [_sampled(batch) for batch in memories.batches]
         self._batches, self._changed_at = mine["batches"], mine["changed_at"]
-        self._labels_ever, self._labels_now, self._healed_at = mine["labels"]
-        self._before = mine["before"]
+        self._labels_ever, self._labels_now = mine["labels"]
+        self._mine, self._all = (Due(**each) for each in mine["due"])
+        self._judged = list(mine["judged"])
         self._unsure, self._abstained, self._signal_lost = mine["said"]
-        if mine["request"] is not None:
-            place, regime = mine["request"]
-            self._asked = (Place(**place), regime)
+        asked = mine["request"]
+        if asked is not None:
+            self._asked = Request(Place(**asked["place"]), asked["regime"], asked["wanted"])
 
     def resume(self) -> None:
         """Ask again for a heal that was open at the last commit, once its rows are back."""
         asked, self._asked = self._asked, None
-        if asked is not None and not self._submit(asked[0]):
-            self._move(asked[0])
+        if asked is not None and not self._submit(asked):
+            self._move(asked.place)
 
     def _forget(self) -> None:
+        reference = self._model.manifest.reference
         self._features = FeatureChange(
-            self._model.features, self._sd.tolist(), self._model.manifest.reference.unrest
+            self._model.features, self._sd.tolist(), reference.unrest, reference.skewness
         )
         self._loss = LossChange()
         self._memory = Memory()
@@ -636,13 +708,13 @@ class Hedge(Policy):
         self._changed_at = 0  # batches, when the present regime began; 0: none ever did
         self._labels_ever = False
         self._labels_now = 0  # of the present regime
-        self._losses = []  # mean, rows and first time, not yet judged
-        self._healed_at = 0  # of them, at the last heal
-        self._before = None  # weights that a provisional heal replaced
+        self._mine, self._all = Due(), Due()  # of the present regime, and of all
+        self._losses = []  # mean, rows, frauds and first time, not yet judged
+        self._judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         self._unsure = False  # the base rate was let in, in this regime
         self._abstained = False  # and it was said that nothing can be healed
         self._signal_lost = False
-        self._request = None  # where a heal in flight was asked for, and its regime
+        self._request = None  # the heal in flight
         self._asked = None
 
 
@@ -671,5 +743,5 @@ def _told(heal: Heal) -> dict[str, Any]:
             for v in heal.verdicts
         ],
         "frauds": heal.frauds,
-        "skill": heal.skill,
+        **({} if heal.skill is None else {"skill": heal.skill}),
     }

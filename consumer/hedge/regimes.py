@@ -6,7 +6,7 @@ Rows belong to a regime by their event time, whenever their labels come.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,51 +46,106 @@ class Known:
         return Known(sample, InForce.of(manifest, snapshot))
 
 
+@dataclass(slots=True)
+class Span:
+    """Event time from a change on, up to the next one."""
+
+    start_ms: int
+    number: int  # of its regime
+    raised: Mapping[str, float]  # by feature, by how much it exceeded its limit
+    judged: bool = False  # labels have said whether it was a change
+
+
 class Regimes:
     """Spans of event time, each of one regime; the same one may come again."""
 
     def __init__(self) -> None:
-        self._starts: list[int] = [-(2**62)]
-        self._numbers: list[int] = [0]
+        self._spans = [Span(-(2**62), 0, {}, judged=True)]
         self._next = 1
+        self._apart: set[tuple[int, int]] = set()  # regimes that labels have told apart
         self.left: int | None = None  # the one before the present one
         self.known: dict[int, Known] = {}
 
     @property
     def now(self) -> int:
         """The present regime."""
-        return self._numbers[-1]
+        return self._spans[-1].number
 
     @property
     def start_ms(self) -> int:
         """When it began."""
-        return self._starts[-1]
+        return self._spans[-1].start_ms
 
-    def is_now(self, time: Int64) -> NDArray[np.bool_]:
-        """Which rows of event time `time: (rows,)` belong to the present regime."""
-        at = np.searchsorted(self._starts, time, side="right") - 1
-        found: NDArray[np.bool_] = np.asarray(self._numbers)[at] == self.now
-        return found
+    @property
+    def raised(self) -> Mapping[str, float]:
+        """By which features it was told from the one before."""
+        return self._spans[-1].raised
+
+    def of(self, time: Int64) -> Int64:
+        """The regime of rows of event time `time: (rows,)`, each."""
+        at = np.searchsorted([one.start_ms for one in self._spans], time, side="right") - 1
+        return np.array([one.number for one in self._spans])[at]
+
+    def are_other(self, numbers: Int64) -> NDArray[np.bool_]:
+        """Which of these regimes, (rows,), labels have told apart from the present one?"""
+        others = [sum(pair) - self.now for pair in self._apart if self.now in pair]
+        return np.isin(numbers, others)
 
     def spans(self) -> list[tuple[int, float]]:
         """Of the present regime: from, and up to."""
-        ends = [*self._starts[1:], math.inf]
-        spans = zip(self._starts, ends, self._numbers, strict=True)
-        return [(start, end) for start, end, number in spans if number == self.now]
+        return [
+            (one.start_ms, self._end(n))
+            for n, one in enumerate(self._spans)
+            if one.number == self.now
+        ]
 
-    def change(self, start_ms: int) -> None:
+    def _end(self, index: int) -> float:
+        return self._spans[index + 1].start_ms if index + 1 < len(self._spans) else math.inf
+
+    def change(self, start_ms: int, raised: Mapping[str, float]) -> None:
         """A new regime began then."""
         self.left = self.now
         # A change found late may lie before one found earlier.
-        while len(self._starts) > 1 and self._starts[-1] >= start_ms:
-            self._starts.pop()
-            self._numbers.pop()
-        self._starts.append(start_ms)
-        self._numbers.append(self._next)
+        while len(self._spans) > 1 and self._spans[-1].start_ms >= start_ms:
+            self._spans.pop()
+        self._spans.append(Span(start_ms, self._next, raised))
         self._next += 1
         # Rows of spans long gone are remembered by nobody; the first one has no beginning.
-        self._starts = [self._starts[0], *self._starts[1:][-SPANS:]]
-        self._numbers = self._numbers[-len(self._starts) :]
+        self._spans = [self._spans[0], *self._spans[1:][-SPANS:]]
+        here = {one.number for one in self._spans}
+        self._apart = {pair for pair in self._apart if here.issuperset(pair)}
+
+    def open_changes(self) -> Iterator[tuple[Span, list[tuple[int, float]], tuple[int, float]]]:
+        """Changes not judged yet, oldest first: the spans of the regime before, and their own."""
+        for n, one in enumerate(self._spans):
+            if not one.judged:
+                before = self._spans[n - 1].number
+                earlier = [
+                    (each.start_ms, self._end(m))
+                    for m, each in enumerate(self._spans[:n])
+                    if each.number == before
+                ]
+                yield one, earlier, (one.start_ms, self._end(n))
+
+    def confirm(self, span: Span) -> None:
+        """A change was one."""
+        self._apart.add((self._before(span), span.number))
+
+    def _before(self, span: Span) -> int:
+        return self._spans[self._spans.index(span) - 1].number
+
+    def merge(self, span: Span) -> int:
+        """A change was none: its regime is the one before. Returns the number that is no more."""
+        gone, number = span.number, self._before(span)
+        for one in self._spans:
+            if one.number == gone:
+                one.number = number
+        self._apart = {
+            (number if a == gone else a, number if b == gone else b) for a, b in self._apart
+        } - {(number, number)}
+        if self.left == gone:
+            self.left = number
+        return gone
 
     def leave(self, known: Known) -> list[int]:
         """Keep what the present regime was; returns numbers that are forgotten for it."""
@@ -114,15 +169,16 @@ class Regimes:
 
     def back(self, number: int) -> Known:
         """The present regime is one that was left."""
-        self._numbers[-1] = number
+        self._spans[-1].number = number
+        self._spans[-1].judged = True
         return self.known[number]
 
     def state(self) -> dict[str, Any]:
         """What a restart needs, but for the known ones."""
         return {
-            "starts": self._starts,
-            "numbers": self._numbers,
+            "spans": [[s.start_ms, s.number, dict(s.raised), s.judged] for s in self._spans],
             "next": self._next,
+            "apart": sorted(self._apart),
             "left": self.left,
             "known": list(self.known),
         }
@@ -134,8 +190,9 @@ class Regimes:
         snapshots: Mapping[int, Snapshot],
     ) -> None:
         """Go on from a state and the records of the known regimes."""
-        self._starts, self._numbers = list(state["starts"]), list(state["numbers"])
+        self._spans = [Span(*each) for each in state["spans"]]
         self._next, self.left = state["next"], state["left"]
+        self._apart = {(a, b) for a, b in state["apart"]}
         for number in state["known"]:
             if number in records:
                 value, manifest = records[number]

@@ -5,13 +5,32 @@ Source: Herbster and Warmuth, "Tracking the best expert" (1998): fixed share und
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from consumer.columns import Float64
 
 SHARE = 0.02
 # One row may not decide: its likelihood is taken of a probability inside these.
 LEAST, MOST = 0.001, 0.999
+# Nor may it in a mean of losses.
+LEAST_IN_LOSS = math.exp(-4.0)
+
+
+def loss(p: NDArray[np.floating[Any]], y: NDArray[Any]) -> Float64:
+    """Log loss of each row, (rows,), `p: (rows,)` being the probability of fraud; at most 4."""
+    p = np.clip(p, LEAST_IN_LOSS, 1 - LEAST_IN_LOSS)
+    found: Float64 = np.where(y == 1, -np.log(p), -np.log1p(-p)).astype(np.float64)
+    return found
+
+
+def of(shares: Mapping[str, float]) -> Float64:
+    """As an array, (experts,)."""
+    return np.fromiter(shares.values(), np.float64, len(shares))
 
 
 def log_likelihood(p: Float64, y: Float64, weight: Float64) -> Float64:
