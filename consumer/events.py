@@ -37,6 +37,7 @@ _SHAPES = {
     "heal-requested": _Shape("event", "process", "start", "unknown"),
     "heal-deployed": _Shape("event", "configuration", "change", "success"),
     "heal-discarded": _Shape("event", "process", "end", "failure"),
+    "heal-postponed": _Shape("event", "process", "info", "success"),
     "heal-provisional": _Shape("event", "configuration", "change", "success"),
     "heal-withdrawn": _Shape("event", "configuration", "change", "success"),
     "regime-changed": _Shape("alert", "process", "info", "success"),

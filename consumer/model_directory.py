@@ -2,7 +2,8 @@
 
 model.toml            features, rules, reference statistics, hashes, how it was trained
 model.safetensors     every weight
-reference.safetensors quantiles of the training rows, a feature a column
+reference.safetensors quantiles of the training rows, a feature a column, and the moments of their
+                      representation
 shadow.safetensors    only where a separately trained model stands beside it
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,9 +22,9 @@ from torch import Tensor, nn
 
 from consumer import rules as rule_text
 from consumer import states
-from consumer.columns import Float32
 from consumer.errors import ModelError, RegistryError
 from consumer.model import PlainMLP, SelfHealingMLP
+from consumer.reference import Trained
 from consumer.rules import Rules
 
 FORMAT = 1
@@ -37,6 +38,14 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Noise(_Table):
+    """How a column that is watched varies where nothing changes."""
+
+    sd: float = Field(gt=0)
+    skewness: float
+    unrest: float = Field(ge=1)
+
+
 class Reference(_Table):
     """Statistics of the training rows, in the order of the features."""
 
@@ -47,6 +56,7 @@ class Reference(_Table):
     # What a change is measured by, see consumer/hedge/change.py; without them: by sd alone.
     skewness: list[float] = Field(default_factory=list)
     unrest: list[float] = Field(default_factory=list)
+    outputs: list[Noise] = Field(default_factory=list)  # of consumer/hedge/probes.py
 
 
 class Fidi(_Table):
@@ -76,7 +86,7 @@ class Manifest(_Table):
     reference: Reference
     fidi: Fidi
     shadow: Shadow | None = None
-    reference_sha256: str | None = None  # of the quantiles; without them nothing is aligned
+    reference_sha256: str | None = None  # without it nothing is aligned, no output is watched
     training: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -89,7 +99,7 @@ class Model:
     rules: Rules
     shadow: nn.Module | None
     base_adapter: Mapping[str, Tensor] = field(repr=False)
-    quantiles: Float32 | None = field(default=None, repr=False)  # (quantiles, features)
+    trained: Trained | None = field(default=None, repr=False)
 
     @property
     def features(self) -> list[str]:
@@ -125,17 +135,16 @@ def save(
     features: Sequence[str],
     rules: Sequence[str],
     watched: Sequence[str],
-    reference: Reference,
+    reference: tuple[Reference, Trained],
     training: dict[str, Any],
     shadow: PlainMLP | None = None,
-    quantiles: Float32 | None = None,
 ) -> Manifest:
     """Write a model directory; existing files of one are replaced."""
+    statistics, trained = reference
     weights = states.to_bytes(module.state_dict())
     shadow_bytes = None if shadow is None else states.to_bytes(shadow.state_dict())
-    reference_bytes = (
-        None if quantiles is None else states.to_bytes({"quantiles": torch.from_numpy(quantiles)})
-    )
+    arrays = {name: torch.from_numpy(array) for name, array in asdict(trained).items()}
+    reference_bytes = states.to_bytes(arrays)
     manifest = Manifest(
         format=FORMAT,
         model_version=states.sha256(weights)[:12],
@@ -145,12 +154,12 @@ def save(
         rules=list(rules),
         weights_sha256=states.sha256(weights),
         base_sha256=base_sha256(module),
-        reference=reference,
+        reference=statistics,
         fidi=Fidi(features=list(watched)),
         shadow=None
         if shadow_bytes is None
         else Shadow(architecture="PlainMLP", sha256=states.sha256(shadow_bytes)),
-        reference_sha256=None if reference_bytes is None else states.sha256(reference_bytes),
+        reference_sha256=states.sha256(reference_bytes),
         training=training,
     )
     make_folder(directory)
@@ -160,10 +169,7 @@ def save(
             (directory / SHADOW).write_bytes(shadow_bytes)
         else:
             (directory / SHADOW).unlink(missing_ok=True)
-        if reference_bytes is not None:
-            (directory / REFERENCE).write_bytes(reference_bytes)
-        else:
-            (directory / REFERENCE).unlink(missing_ok=True)
+        (directory / REFERENCE).write_bytes(reference_bytes)
         text = tomli_w.dumps(manifest.model_dump(exclude_none=True))
         (directory / MANIFEST).write_text(text, encoding="utf-8")
     except OSError as error:
@@ -218,24 +224,29 @@ def load(directory: Path) -> Model:
         Rules([rule_text.parse(text) for text in manifest.rules], manifest.features),
         shadow,
         module.adapter_state(),
-        _quantiles(directory, manifest),
+        _trained(directory, manifest),
     )
 
 
-def _quantiles(directory: Path, manifest: Manifest) -> Float32 | None:
+def _trained(directory: Path, manifest: Manifest) -> Trained | None:
     if manifest.reference_sha256 is None:
         return None
     file = directory / REFERENCE
     try:
         found = states.from_bytes(file.read_bytes(), manifest.reference_sha256, str(file))
-        quantiles: Float32 = found["quantiles"].numpy()
+        trained = Trained(**{each.name: found[each.name].numpy() for each in fields(Trained)})
     except OSError as error:
         raise ModelError(f"{file}: {error.strerror}") from error
     except (RegistryError, KeyError) as error:
         raise ModelError(f"{file}: {error}") from error
-    if quantiles.ndim != 2 or quantiles.shape[1] != len(manifest.features):
-        raise ModelError(f"{file}: quantiles of {quantiles.shape}, one column a feature is wanted")
-    return quantiles
+    width = (manifest.width,)
+    shapes = (trained.quantiles.shape[1:], trained.latent_mean.shape, trained.latent_sd.shape)
+    if shapes != ((len(manifest.features),), width, width):
+        raise ModelError(
+            f"{file}: {shapes[0]} columns of quantiles and moments of {shapes[1]} and {shapes[2]} "
+            f"for {len(manifest.features)} features and a width of {manifest.width}"
+        )
+    return trained
 
 
 def _check_lengths(manifest: Manifest, directory: Path) -> None:

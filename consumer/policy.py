@@ -210,6 +210,11 @@ class Policy(ABC):
             "base", self._model.base_adapter, parent=None, reason="the model as trained"
         )
 
+    @property
+    def _drifts(self) -> bool:
+        """Is an alarm raised that nothing has answered?"""
+        return self._alarm
+
     def _move(self, place: Place) -> None:
         """Say so where the state has changed."""
         if self.healing:
@@ -217,7 +222,7 @@ class Policy(ABC):
         elif self.rolled_back:
             state = ROLLED_BACK
         else:
-            state = DRIFTING if self._alarm else HEALTHY
+            state = DRIFTING if self._drifts else HEALTHY
         if state == self.state:
             return
         before, self.state = self.state, state

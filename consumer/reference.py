@@ -1,4 +1,4 @@
-"""What a feature looked like in training: quantiles, to compare the distributions of today with."""
+"""What rows looked like in training, to compare those of today with."""
 
 from __future__ import annotations
 
@@ -9,6 +9,21 @@ import numpy as np
 from consumer.columns import Float32, Float64
 
 QUANTILES = 1_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Features' distributions, and how the backbone represents the rows."""
+
+    quantiles: Float32  # (QUANTILES, features)
+    latent_mean: Float32  # (width,)
+    latent_sd: Float32  # (width,)
+
+
+def of_training(x: Float32, latent: Float32) -> Trained:
+    """Of training rows `x: (rows, features)` and what the backbone makes of them: (rows, width)."""
+    sd = latent.std(axis=0)
+    return Trained(quantiles(x), latent.mean(axis=0), np.where(sd > 0, sd, 1.0).astype(np.float32))
 
 
 def quantiles(x: Float32) -> Float32:
@@ -26,27 +41,34 @@ class Sample:
     rows: int  # how many were drawn; more than there are, where only quantiles are kept
 
 
-def fits(now: Float32, then: Sample) -> float:
+def fits(now: Float32, then: Sample, weight: Float64 | None = None) -> float:
     """Least p over the features that both are draws of one distribution, times their number.
 
+    `now: (rows, features)`, each row counting as `weight: (rows,)` says.
+
     Source: Kolmogorov-Smirnov for two samples; p by Stephens, "Use of the Kolmogorov-Smirnov,
-    Cramer-von Mises and related statistics without extensive tables" (1970).
+    Cramer-von Mises and related statistics without extensive tables" (1970). Weighted rows count
+    as their effective number, Kish (1965).
     """
-    root = np.sqrt(len(now) * then.rows / (len(now) + then.rows))
-    z = (root + 0.12 + 0.11 / root) * _distance(now, then.x)
+    share = np.full(len(now), 1 / len(now)) if weight is None else weight / weight.sum()
+    rows = 1 / float(share @ share)
+    root = np.sqrt(rows * then.rows / (rows + then.rows))
+    z = (root + 0.12 + 0.11 / root) * _distance(now, share, then.x)
     k = np.arange(1, 50)[:, None]
     p = 2 * ((-1.0) ** (k - 1) * np.exp(-2 * k**2 * z[None, :] ** 2)).sum(axis=0)
     p = np.where(z < 0.3, 1.0, np.clip(p, 0.0, 1.0))
     return min(1.0, float(p.min()) * len(z))
 
 
-def _distance(one: Float32, other: Float32) -> Float64:
+def _distance(one: Float32, share: Float64, other: Float32) -> Float64:
     """Largest distance of the empirical distributions, (features,)."""
     found = np.empty(one.shape[1])
     for column in range(one.shape[1]):
-        a, b = np.sort(one[:, column]), np.sort(other[:, column])
+        order = np.argsort(one[:, column])
+        a, b = one[order, column], np.sort(other[:, column])
         both = np.concatenate([a, b])
-        of_a = np.searchsorted(a, both, side="right") / len(a)
+        below = np.concatenate([[0.0], np.cumsum(share[order])])
+        of_a = below[np.searchsorted(a, both, side="right")]
         of_b = np.searchsorted(b, both, side="right") / len(b)
         found[column] = np.abs(of_a - of_b).max()
     return found

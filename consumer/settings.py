@@ -200,6 +200,9 @@ class Heal(Section):
     mode: HealMode = Field(
         "threaded", description="threaded: scoring goes on; inline: deterministic replay."
     )
+    max_per_hour: int = Field(
+        240, ge=1, description="Heals of policy hedge in an hour of event time; more have to wait."
+    )
     steps: int = Field(5, ge=1, description="Adam steps a heal of policy paper.")
     learning_rate: float = Field(0.003, gt=0, description="Its learning rate.")
 

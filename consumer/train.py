@@ -17,9 +17,12 @@ from torch import Tensor, nn
 from consumer import metrics
 from consumer.columns import Float64
 from consumer.errors import DataError
+from consumer.experts.base import Base
 from consumer.hedge.change import skewness, unrest
+from consumer.hedge.probes import Probes
 from consumer.model import PlainMLP, SelfHealingMLP
-from consumer.model_directory import Reference
+from consumer.model_directory import Noise, Reference
+from consumer.reference import Trained, of_training
 from consumer.rows import Rows
 
 Recipe = Literal["default", "paper"]
@@ -35,15 +38,29 @@ BATCH = 256
 # past the wavering, and costs ten epochs.
 PATIENCE = 10
 HOLDOUT_SHARE = 0.2
+LEAST_OUTPUT_SD = 1e-6
 # Platt's fit has two parameters; with fewer positives than this a slope means nothing.
 CALIBRATION_MIN_POSITIVES = 10
 
 
-def reference(rows: Rows) -> Reference:
-    """Statistics of the training rows; a constant feature counts as having sd 1."""
+def reference(rows: Rows, module: SelfHealingMLP) -> tuple[Reference, Trained]:
+    """Statistics of the training rows; a constant feature counts as having sd 1.
+
+    Those of the model's outputs are of the newest fifth, which training holds out: on rows that it
+    has learnt a model is surer than it will ever be again.
+    """
+    base = Base(module, module.adapter_state())
+    with torch.no_grad():
+        latent = base.represent(torch.from_numpy(rows.x)).numpy()
+    trained = of_training(rows.x, latent)
     mean, plain = rows.x.mean(axis=0), rows.x.std(axis=0)
     sd = np.where(plain > 0, plain, 1.0)
-    skewed = skewness(rows.x, mean, sd)
+    skewed = skewness(rows.x)
+    newest = rows.x[_cut(rows) :]
+    outputs = Probes(base, trained)(newest if len(newest) else rows.x)
+    output_sd = np.maximum(outputs.std(axis=0), LEAST_OUTPUT_SD)
+    output_skewed = skewness(outputs)
+    output_unrest = unrest(outputs, output_sd, output_skewed)
     return Reference(
         rows=len(rows),
         fraud_share=float(rows.label.mean()),
@@ -51,7 +68,15 @@ def reference(rows: Rows) -> Reference:
         sd=[float(v) for v in sd],
         skewness=skewed,
         unrest=unrest(rows.x, sd, skewed),
-    )
+        outputs=[
+            Noise(sd=float(of), skewness=skew, unrest=restless)
+            for of, skew, restless in zip(output_sd, output_skewed, output_unrest, strict=True)
+        ],
+    ), trained
+
+
+def _cut(rows: Rows) -> int:
+    return len(rows) - int(len(rows) * HOLDOUT_SHARE)
 
 
 def train_paper(rows: Rows, seed: int, progress: Progress) -> tuple[SelfHealingMLP, PlainMLP]:
@@ -81,7 +106,7 @@ def train(rows: Rows, seed: int, progress: Progress) -> tuple[SelfHealingMLP, di
     Raises: DataError where a side has too few rows or one class only.
     """
     torch.manual_seed(seed)
-    cut = len(rows) - int(len(rows) * HOLDOUT_SHARE)
+    cut = _cut(rows)
     x, y = torch.from_numpy(rows.x), torch.from_numpy(rows.label)
     stop_x, stop_y = x[cut::2], y[cut::2]
     fit_x, fit_y = x[cut + 1 :: 2], y[cut + 1 :: 2]

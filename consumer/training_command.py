@@ -11,7 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from consumer import model_directory, rows, rules, train
 from consumer.errors import DataError
-from consumer.reference import quantiles
 
 
 def run(
@@ -75,10 +74,9 @@ def run(
         features=table.features,
         rules=parsed,
         watched=watched,
-        reference=train.reference(table),
+        reference=train.reference(table, module),
         training=trained,
         shadow=shadow,
-        quantiles=quantiles(table.x),
     )
     console.print(f"{out}: model {manifest.model_version}")
     for name in ("holdout", "test"):

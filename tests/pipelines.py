@@ -10,7 +10,7 @@ TIMEOUT_S = 10
 # What only the policy `hedge` says: tests/test_hedge.py holds it against the schema.
 ONLY_HEDGE = {
     *("heal-provisional", "heal-withdrawn", "regime-changed", "regime-recognised"),
-    *("less-sure", "cannot-heal", "signal-lost"),
+    *("less-sure", "cannot-heal", "signal-lost", "change-withdrawn", "heal-postponed"),
 }
 THREADED = {
     "watch.conflicts": 999,  # FIDI alone raises the alarm

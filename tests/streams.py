@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer import model_directory, reference, train
+from consumer import model_directory, train
 from consumer.columns import Labels, Transactions
 from consumer.model import SelfHealingMLP
 from consumer.model_directory import Model
@@ -78,6 +78,7 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
     """A model trained on 500 clean rows; a copy for each who asks."""
     module, rows = deepcopy(_trained())
     module.requires_grad_(False)
+    statistics, trained = train.reference(rows, module)
     weights = model_directory.states.sha256(model_directory.states.to_bytes(module.state_dict()))
     manifest = model_directory.Manifest(
         format=model_directory.FORMAT,
@@ -88,13 +89,11 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
         rules=list(rules),
         weights_sha256=weights,
         base_sha256=model_directory.base_sha256(module),
-        reference=train.reference(rows),
+        reference=statistics,
         fidi=model_directory.Fidi(features=["V14"]),
     )
     parsed = Rules([parse(rule) for rule in rules], FEATURES)
-    return Model(
-        manifest, module, parsed, None, module.adapter_state(), reference.quantiles(rows.x)
-    )
+    return Model(manifest, module, parsed, None, module.adapter_state(), trained)
 
 
 def settings(flags: dict[str, Any] | None = None) -> Settings:

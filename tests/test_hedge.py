@@ -97,7 +97,8 @@ def test_rows_that_moved_are_healed_with_labels_or_without(late_ms):
 
     healed, frozen = losses(out, given)
     assert healed < 0.45 * frozen
-    assert said(out, "regime-changed")[0]["since_ms"] == START_MS + CLEAN * STEP_MS
+    first = (said(out, "regime-changed")[0]["since_ms"] - START_MS) / STEP_MS
+    assert CLEAN - BATCH <= first <= CLEAN
     provisional = [each.provisional for each in out.scores]
     if late_ms == NEVER:
         assert provisional[-1]
@@ -177,18 +178,50 @@ def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate()
 
 def test_labels_that_speak_against_what_was_healed_take_it_back():
     # Labels that are wrong for a while teach what is wrong; then they are right again.
-    given = stream(60 * BATCH, seed=5)
-    wrong = given.labels.is_fraud.copy()
+    given = after(onto_fraud, CLEAN, clean=60 * BATCH)
+    truth = given.labels.is_fraud
+    wrong = truth.copy()
     wrong[10 * BATCH : 20 * BATCH] = 1 - wrong[10 * BATCH : 20 * BATCH]
-    given = Stream(given.transactions, replace(given.labels, is_fraud=wrong))
 
-    out = ran(given)
+    out = ran(Stream(given.transactions, replace(given.labels, is_fraud=wrong)))
 
     assert said(out, "rollback")
-    assert "ROLLED_BACK" in {e["to_state"] for e in said(out, "state-changed")}
-    y = stream(60 * BATCH, seed=5).labels.is_fraud[40 * BATCH :]
-    p = np.concatenate([each.score for each in out.scores])[40 * BATCH :]
-    assert np.mean((p >= 0.5) == y) > 0.85
+    states = [e["to_state"] for e in said(out, "state-changed")]
+    assert set(states) == {"HEALTHY", "DRIFTING", "HEALING", "ROLLED_BACK"}
+    right = slice(40 * BATCH, 60 * BATCH)
+    p = np.concatenate([each.score for each in out.scores])[right]
+    assert np.mean((p >= 0.5) == truth[right]) > 0.85
+
+
+def test_more_heals_than_an_hour_allows_have_to_wait_and_it_is_said_once():
+    given = after(novel, CLEAN)
+
+    out = ran(given, {"heal.max_per_hour": 7})
+
+    heals = said(out, "heal-deployed") + said(out, "heal-discarded")
+    assert len(heals) == 7
+    (told,) = said(out, "heal-postponed")
+    assert told["heals"] == 7
+
+
+def test_a_share_of_fraud_that_falls_is_followed_without_a_label():
+    given = stream(12_000, seed=5)
+    transactions, fraud = given.transactions, given.labels.is_fraud
+    at = np.arange(len(fraud))
+    kept = np.flatnonzero((fraud == 0) | (at < 4_000) | (at % 5 == 0))
+    times, offsets = transactions.event_time[: len(kept)], transactions.offset[: len(kept)]
+    ids, x = [transactions.ids[n] for n in kept], transactions.x[kept]
+    now = Stream(
+        replace(transactions, ids=ids, x=x, event_time=times, offset=offsets),
+        replace(given.labels, is_fraud=fraud[kept]),
+    )
+
+    out = ran(now, {"batch.rows": 100}, late_ms=NEVER)
+
+    (told,) = said(out, "heal-provisional")
+    assert "odds of fraud" in told["reasons"][0]
+    healed, frozen = losses(out, now, start=6_000)
+    assert healed < frozen
 
 
 def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():

@@ -33,7 +33,7 @@ def written(tmp_path_factory):
         features=FEATURES,
         rules=["V14 < -1.5"],
         watched=["V14"],
-        reference=train.reference(ROWS),
+        reference=train.reference(ROWS, module),
         training={"recipe": "default", "holdout": {"f1": 0.5}},
         shadow=shadow,
     )
@@ -91,13 +91,14 @@ def test_a_loaded_model_is_frozen_and_in_evaluation_mode(written):
 
 
 def test_a_directory_without_a_shadow_has_none(tmp_path):
+    module = SelfHealingMLP(3)
     model_directory.save(
         tmp_path,
-        SelfHealingMLP(3),
+        module,
         features=FEATURES,
         rules=[],
         watched=FEATURES,
-        reference=train.reference(ROWS),
+        reference=train.reference(ROWS, module),
         training={},
     )
 
@@ -107,13 +108,14 @@ def test_a_directory_without_a_shadow_has_none(tmp_path):
 def test_the_version_follows_the_weights(tmp_path):
     def version(seed):
         torch.manual_seed(seed)
+        module = SelfHealingMLP(3)
         return model_directory.save(
             tmp_path,
-            SelfHealingMLP(3),
+            module,
             features=FEATURES,
             rules=[],
             watched=FEATURES,
-            reference=train.reference(ROWS),
+            reference=train.reference(ROWS, module),
             training={},
         ).model_version
 

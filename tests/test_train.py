@@ -187,7 +187,8 @@ def test_the_published_sizes():
 def test_the_reference_gives_a_constant_feature_an_sd_of_one():
     x = np.array([[1, 5], [3, 5]], np.float32)
 
-    found = train.reference(Rows(("a", "b"), x, np.array([0, 1], np.float32)))
+    rows = Rows(("a", "b"), x, np.array([0, 1], np.float32))
+    found, _ = train.reference(rows, SelfHealingMLP(2))
 
     assert (found.mean, found.sd) == ([2.0, 5.0], [1.0, 1.0])
     assert (found.rows, found.fraud_share) == (2, 0.5)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from consumer import model_directory, reference, states, train
+from consumer import model_directory, states, train
 from consumer.columns import Float32, Float64, Int8, Labels, Transactions
 from consumer.driver import Driver
 from consumer.model import SelfHealingMLP
@@ -78,9 +78,8 @@ def base(seed: int, folder: Path) -> Model:
             features=list(FEATURES),
             rules=["V14 < -1.5"],
             watched=["V14"],
-            reference=train.reference(rows),
+            reference=train.reference(rows, module),
             training=how,
-            quantiles=reference.quantiles(rows.x),
         )
     return model_directory.load(where)
 

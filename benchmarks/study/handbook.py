@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.study.figures import log_losses
-from consumer import metrics, model_directory, reference, train
+from consumer import metrics, model_directory, train
 from consumer.columns import Float32, Float64, Int8, Int64, Labels, Transactions
 from consumer.driver import Chunk, Driver
 from consumer.outputs import Outputs
@@ -98,9 +98,8 @@ def run(
             features=list(training.features),
             rules=[],
             watched=list(training.features),
-            reference=train.reference(training),
+            reference=train.reference(training, module),
             training=how,
-            quantiles=reference.quantiles(training.x),
         )
         model = model_directory.load(Path(folder))
     settings = load(Path(os.devnull), {"heal.mode": "inline", "heal.policy": given.policy})

@@ -21,6 +21,7 @@ COLOURS = {"healed": "#1b7f5c", "frozen": "#b3452c", "oracle": "#7a7a7a"}
 MARKS = {
     "regime-changed": "v",
     "regime-recognised": "^",
+    "change-withdrawn": "o",
     "heal-provisional": "s",
     "heal-withdrawn": "x",
     "less-sure": "d",

@@ -12,6 +12,7 @@ from consumer.experts.base import Base, Expert, Learner, State
 from consumer.experts.base_rate import BaseRate
 from consumer.experts.frozen import Frozen
 from consumer.experts.long_memory import LongMemory
+from consumer.experts.prevalence import Prevalence
 from consumer.experts.residual import Residual
 from consumer.experts.scaling import Scaling
 from consumer.experts.sparse import Sparse
@@ -33,5 +34,6 @@ def pool(model: Model) -> tuple[Expert, ...]:
         Residual(mean, sd),
         Sparse(mean, sd),
         Alignment(mean),
+        Prevalence(),
         BaseRate(model.manifest.reference.fraud_share),
     )

@@ -16,7 +16,7 @@ from consumer.columns import Float32, Float64
 from consumer.experts.base import Base, State, View
 from consumer.reference import Sample, fits
 
-FITS_P = 0.01  # at least so likely they are, once moved back
+FITS_P, STAYS_P = 0.01, 0.001  # at least so likely they are, once moved back; and still are
 MOVED_SE = 4.0  # a feature moved where its mean is so many standard errors off
 SHAPE_SE = 4.0  # and only moved where spread and skewness are no further off
 
@@ -38,10 +38,10 @@ class Alignment:
         return view.base.of(view.x - state["shift"])
 
 
-def shift(now: Float32, then: Sample, sd: Float64) -> Float32 | None:
+def shift(now: Float32, then: Sample, sd: Float64, least_p: float = FITS_P) -> Float32 | None:
     """How far each feature moved, (features,); None where the rows did not only move.
 
-    `now: (rows, features)`; `sd: (features,)` of training.
+    `now: (rows, features)`; `sd: (features,)` of training; `least_p`: less likely is refused.
     """
     difference = now.mean(axis=0) - then.x.mean(axis=0)
     error = sd * np.sqrt(1 / len(now) + 1 / then.rows)
@@ -49,7 +49,7 @@ def shift(now: Float32, then: Sample, sd: Float64) -> Float32 | None:
     if not found.any():
         return None
     back = now - found
-    if fits(back, then) <= FITS_P or _shape(back, then, sd) > SHAPE_SE:
+    if fits(back, then) <= least_p or _shape(back, then, sd) > SHAPE_SE:
         return None
     return found
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from consumer.columns import Float32, Float64
+from consumer.columns import Float64
 
 LAST = 3  # batches that a change may have begun in
 BEFORE = 5  # batches before them, at least
@@ -19,6 +20,7 @@ BEFORE = 5  # batches before them, at least
 FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5}
 LOSS_SE = 4.5
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
+TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
 
 
@@ -39,27 +41,46 @@ class _History:
     count: int = 0
     total: Any = 0.0
     squares: Any = 0.0
+    newest: Any = 0.0  # of those before
+    jumps: Any = 0.0  # half the squared differences of neighbours: a variance that no trend raises
 
     def add(self, value: Float64) -> None:
         self.last.append(value)
         if len(self.last) > LAST:
             old = self.last.pop(0)
+            if self.count:
+                self.jumps = self.jumps + (old - self.newest) ** 2 / 2
             self.count += 1
             self.total = self.total + old
             self.squares = self.squares + old**2
+            self.newest = old
 
     def cut(self, batches: int) -> None:
         self.last = self.last[len(self.last) - batches :]
-        self.count, self.total, self.squares = 0, 0.0, 0.0
+        self.count, self.total, self.squares, self.newest, self.jumps = 0, 0.0, 0.0, 0.0, 0.0
+
+    def variance(self, trained: Float64) -> Float64:
+        """Of a batch's mean: as trained, or more where the batches say so."""
+        pooled = (TRAINED_BATCHES * trained + self.jumps) / (
+            TRAINED_BATCHES + max(0, self.count - 1)
+        )
+        found: Float64 = np.maximum(trained, pooled)
+        return found
 
     def state(self) -> dict[str, Any]:
-        plain = [np.asarray(value).tolist() for value in (self.total, self.squares)]
-        return {"last": [v.tolist() for v in self.last], "count": self.count, "sums": plain}
+        sums = (self.total, self.squares, self.newest, self.jumps)
+        return {
+            "last": [v.tolist() for v in self.last],
+            "count": self.count,
+            "sums": [np.asarray(value).tolist() for value in sums],
+        }
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.last = [np.asarray(value, np.float64) for value in state["last"]]
         self.count = state["count"]
-        self.total, self.squares = (np.asarray(value, np.float64) for value in state["sums"])
+        self.total, self.squares, self.newest, self.jumps = (
+            np.asarray(value, np.float64) for value in state["sums"]
+        )
 
 
 class FeatureChange:
@@ -114,8 +135,9 @@ class FeatureChange:
         if before < BEFORE:
             return
         reference = self._history.total / before
+        variance = self._history.variance(self._sd**2 / self._rows)
         for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
-            error = self._sd * np.sqrt((1 / batches + 1 / before) / self._rows)
+            error = np.sqrt(variance * (1 / batches + 1 / before))
             last = np.mean(self._history.last[-batches:], axis=0)
             z = (last - reference) / error
             skewed = np.sign(z) * self._skewness / np.sqrt(batches * self._rows)
@@ -148,13 +170,16 @@ class FeatureChange:
         self._unrest = np.asarray(state["unrest"], np.float64)
 
 
-def skewness(x: Float32, mean: Float64, sd: Float64) -> list[float]:
-    """Third standardised moment of each feature of `x: (rows, features)`."""
-    z = (x - mean) / sd
+def skewness(x: NDArray[np.floating[Any]]) -> list[float]:
+    """Third standardised moment of each column of `x: (rows, columns)`; 0 of a constant one."""
+    sd = x.std(axis=0)
+    z = (x - x.mean(axis=0)) / np.where(sd > 0, sd, 1.0)
     return [float(each) for each in (z**3).mean(axis=0).round(3)]
 
 
-def unrest(x: Float32, sd: Float64, skewness: Sequence[float] = ()) -> list[float]:
+def unrest(
+    x: NDArray[np.floating[Any]], sd: Float64, skewness: Sequence[float] = ()
+) -> list[float]:
     """How restless each feature is by nature, in what would be said to be a change; at least 1.
 
     `x: (rows, features)`, training rows in the order of time: days and nights, weekends. A change

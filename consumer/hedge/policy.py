@@ -24,14 +24,15 @@ from consumer.columns import Float32, Float64, Labelled
 from consumer.errors import RegistryError
 from consumer.events import Events
 from consumer.evidence import Evidence
-from consumer.experts.alignment import shift as alignment_shift
+from consumer.experts import State, alignment, prevalence
 from consumer.experts.base import Learning
 from consumer.experts.base import Memory as ExpertMemory
-from consumer.hedge import gate, judge, regimes, weights
+from consumer.hedge import gate, judge, probes, regimes, weights
 from consumer.hedge.change import Change, FeatureChange, LossChange
 from consumer.hedge.healer import Heal, HealRequest
 from consumer.hedge.memory import CAPACITY, Memory, relabelled
 from consumer.hedge.pool import Pool
+from consumer.hedge.probes import Probes
 from consumer.hedge.regimes import Known, Regimes
 from consumer.mixture import FROZEN, Mixture, flat
 from consumer.model_directory import Model
@@ -42,7 +43,8 @@ from consumer.registry import REGIME, InForce, Place, Registry
 from consumer.settings import Settings
 from consumer.worker import HealResult
 
-ALIGNMENT, BASE_RATE = "alignment", "base_rate"
+ALIGNMENT, PREVALENCE, BASE_RATE = "alignment", "prevalence", "base_rate"
+GUESSES = (ALIGNMENT, PREVALENCE)  # what may be healed without a label
 # Batches since a change after which the regimes that were left are compared with it.
 RECOGNISE_AT = (1, 2, 3, 5, 8)
 # The regime just left is the likeliest to look the same a moment later: not before so many.
@@ -56,12 +58,14 @@ LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with tho
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
-UNMOVED_P = 0.002  # at least so likely the rows of today are those of training: nothing to align
+# More likely the rows of today are those of training, and nothing is to be undone; or no longer.
+UNMOVED_P, BACK_P = 0.002, 0.1
 CHANGED_P = 1e-4  # at most so likely they are those of the regime before: the change is sure
-ALIGNED_ROWS = 100  # fewer look like anything
+GUESSED_ROWS = 100  # fewer look like anything
 STEADY_SE = 3.5  # by less the means of two halves of them differ, where they are steady
 FARTHEST_SD = 5.0  # an alignment by more would be a guess
-REALIGNED_SD = 0.05  # by less than this it stays where it is
+GUESS_MOVED = 0.05  # in sd, or in log odds: by less a guess stays where it is
+HOUR_MS = 3_600_000
 # With so many labelled rows and so little skill, there is no signal left to heal towards.
 SIGNAL_ROWS, SIGNAL_SKILL = 300, 0.1
 
@@ -119,10 +123,17 @@ class Hedge(Policy):
         reference = model.manifest.reference
         self._sd: Float64 = np.asarray(reference.sd, np.float64)
         self._training = (
-            None if model.quantiles is None else Sample(model.quantiles, reference.rows)
+            None if model.trained is None else Sample(model.trained.quantiles, reference.rows)
         )
+        self._probes = None
+        if model.trained is not None and reference.outputs:
+            self._probes = Probes(self._mixture.base, model.trained)
+        self._most_an_hour = settings.heal.max_per_hour
         self._pool = Pool()
         self._labels_now = 0
+        self._is_open: bool
+        self._is_waiting: bool
+        self._begun: list[int]
         self._pending: list[Labelled]
         self._recent: list[Recent]
         self._losses: list[tuple[float, int, int, int]]
@@ -147,6 +158,10 @@ class Hedge(Policy):
         if deployed.weights:
             self.deployed = deployed
             self._pool.take(deployed)
+
+    @property
+    def _drifts(self) -> bool:
+        return self._alarm or self._is_open
 
     def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
         """Only its figures are said: what labels teach was learnt when they came."""
@@ -175,10 +190,11 @@ class Hedge(Policy):
         for start_ms, change in filter(None, changes):
             self._change(start_ms, change, place)
         self._recognise(place)
-        self._align(place)
+        self._guess(place)
         self._doubt(place)
         self._put_in_force(place)
-        self._heal(place, idle)
+        if self._may_heal(batch.start_ms, place):
+            self._heal(place, batch.start_ms, idle)
         self._move(place)
 
     # --- Labels ---
@@ -253,7 +269,10 @@ class Hedge(Policy):
     def _look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
         """Take a batch's features; the change they show."""
         self._recent = [*self._recent, _sampled(batch)][-RECENT:]
-        change = self._features.add(batch.x.mean(axis=0, dtype=np.float64), len(batch))
+        means = batch.x.mean(axis=0, dtype=np.float64)
+        if self._probes is not None:
+            means = np.concatenate([means, self._probes(batch.x).mean(axis=0)])
+        change = self._columns.add(means, len(batch))
         if change is None:
             return None
         return self._recent[-change.batches].start_ms, change
@@ -270,17 +289,19 @@ class Hedge(Policy):
         self._regimes.change(start_ms, change.raised)
         self._recent = new
         self._changed_at = self._batches - len(new)
-        self._features.cut(min(len(new), 3))
+        self._columns.cut(min(len(new), 3))
         self._loss.cut()
         self._losses = []
         self._labels_now = 0
         self._mine = Due(self._memory.count_in(self._regimes.spans()))
         self._unsure = self._abstained = self._signal_lost = False
+        self._is_open = True
         self._pool.leave(BASE_RATE)
         self._say(
             place,
             "regime-changed",
             f"regime {self._regimes.now} began {len(new)} batches ago: {'; '.join(change.why)}",
+            alarm_id=_alarm(self._regimes.now),
             reasons=list(change.why),
             regime=self._regimes.now,
             left=left,
@@ -305,7 +326,7 @@ class Hedge(Policy):
             if not none:
                 self._regimes.confirm(span)
                 continue
-            self._features.suppress(span.raised)
+            self._columns.suppress(span.raised)
             gone = self._regimes.merge(span)
             if self._regimes.known.pop(gone, None) is not None:
                 self._forget_regime(gone)
@@ -314,10 +335,12 @@ class Hedge(Policy):
                 "change-withdrawn",
                 f"regime {gone} is regime {span.number}: on labelled rows nothing that the models "
                 "know has changed",
+                alarm_id=_alarm(gone),
                 regime=gone,
                 is_regime=span.number,
             )
         if self._regimes.now != now:
+            self._is_open = False
             rows = self._memory.count_in(self._regimes.spans())
             self._mine = Due(rows, fresh=rows)
             self._labels_now = rows
@@ -350,10 +373,12 @@ class Hedge(Policy):
         if found is None:
             return
         number, p = found
+        alarm = _alarm(self._regimes.now)
         if number == self._regimes.left:  # for a moment only
-            self._features.suppress(self._regimes.raised)
+            self._columns.suppress(self._regimes.raised)
             self._judged[True] += 1
         known = self._regimes.back(number)
+        self._is_open = False
         self._mine = Due(self._memory.count_in(self._regimes.spans()))
         self._pool.take(known.in_force)
         self.deployed = known.in_force
@@ -363,6 +388,7 @@ class Hedge(Policy):
             "regime-recognised",
             f"regime {number} is back (p {p:.2g}): v{known.in_force.version} with the weights of "
             "then is in force",
+            alarm_id=alarm,
             regime=number,
             p=p,
             version=known.in_force.version,
@@ -371,34 +397,56 @@ class Hedge(Policy):
 
     # --- Without labels ---
 
-    def _align(self, place: Place) -> None:
-        """Move rows back to where training had them, as long as they only moved."""
+    def _guess(self, place: Place) -> None:
+        """Undo what all rows went through, as long as they are then as they were in training."""
         if self._training is None or not self._recent:
             return
         rows = self._steady()
-        if len(rows) < ALIGNED_ROWS:
+        if len(rows) < GUESSED_ROWS:
             return
-        found: Float32 | None = None
-        is_moved = fits(rows, self._training) <= UNMOVED_P
-        if is_moved:
-            found = alignment_shift(rows, self._training, self._sd)
-            if found is not None and np.abs(found / self._sd).max() > FARTHEST_SD:
-                found = None
+        least_p = BACK_P if self._is_provisional else UNMOVED_P
+        is_moved = fits(rows, self._training) <= least_p
+        found = self._guessed(rows, self._training) if is_moved else None
         if found is None:
-            self._unaligned(place, is_moved=is_moved)
+            self._unguessed(place, is_moved=is_moved)
             return
-        self._set_alignment(found)
+        name, state, told = found
+        self._set_guess(name, state)
         if self._labels_now == 0 and self._changed_at and not self._is_provisional:
-            self._pool.lend(ALIGNMENT, PROVISIONAL)
-            names = self._model.features
-            told = [f"{names[n]} moved by {found[n]:+.3g}" for n in np.flatnonzero(found)]
+            self._pool.lend(name, PROVISIONAL)
+            self._is_open = False
             self._say(
                 place,
                 "heal-provisional",
-                f"all rows have only moved ({'; '.join(told)}): they are moved back, provisionally",
-                reasons=told,
+                f"{told}: undone, provisionally",
+                reasons=[told],
                 weights=self._pool.weights,
             )
+
+    def _guessed(self, rows: Float32, training: Sample) -> tuple[str, State, str] | None:
+        """The expert that undoes it, its numbers, and what happened in words.
+
+        What counts already stays as long as it makes sense: looked at again and again, chance
+        would speak against it one day.
+        """
+        lent = self._pool.lent[0] if self._pool.lent is not None else None
+        for name in sorted(GUESSES, key=lambda name: name != lent):
+            least_p = alignment.STAYS_P if name == lent else alignment.FITS_P
+            if name == ALIGNMENT:
+                moved = alignment.shift(rows, training, self._sd, least_p)
+                if moved is None or np.abs(moved / self._sd).max() > FARTHEST_SD:
+                    continue
+                names = self._model.features
+                told = [f"{names[n]} by {moved[n]:+.3g}" for n in np.flatnonzero(moved)]
+                state = {"shift": torch.from_numpy(moved)}
+                return name, state, f"all rows have only moved, {', '.join(told)}"
+            p = self._mixture.probabilities(rows, {FROZEN: {}})[0]
+            share = self._model.manifest.reference.fraud_share
+            bias = prevalence.bias(rows, p, training, share, least_p)
+            if bias is not None:
+                told_odds = f"only the odds of fraud have moved, by {bias:+.2f}"
+                return name, {"bias": torch.tensor(bias)}, told_odds
+        return None
 
     def _steady(self) -> Float32:
         """Rows of the newest batches whose means agree: as many as there are."""
@@ -416,25 +464,31 @@ class Hedge(Policy):
             best = count
         return np.concatenate([one.x for one in self._recent[-best:]])
 
-    def _set_alignment(self, found: Float32) -> None:
-        held = self._pool.states.get(ALIGNMENT)
+    def _set_guess(self, name: str, state: State) -> None:
+        held = self._pool.states.get(name)
         if held is not None:
-            before = held["shift"].numpy()
-            if np.abs((found - before) / self._sd).max() <= REALIGNED_SD:
+            scale = torch.from_numpy(self._sd) if name == ALIGNMENT else 1.0
+            moved = [((state[key] - held[key]) / scale).abs().max() for key in state]
+            if max(moved) <= GUESS_MOVED:
                 return
-        self._pool.put(ALIGNMENT, {"shift": torch.from_numpy(found)})
+        self._pool.put(name, state)
         if held is None:
             # Its weight comes with labels, or is lent where there are none.
-            self._pool.admit(ALIGNMENT, trace=True)
+            self._pool.admit(name, trace=True)
 
     @property
     def _is_provisional(self) -> bool:
         """Does a heal count that no label has confirmed?"""
-        return self._pool.lent is not None and self._pool.lent[0] == ALIGNMENT
+        return self._pool.lent is not None and self._pool.lent[0] in GUESSES
 
-    def _unaligned(self, place: Place, *, is_moved: bool) -> None:
-        if self._is_provisional:
-            self._pool.leave(ALIGNMENT)
+    @property
+    def _guesses(self) -> set[str]:
+        return {name for name in GUESSES if name in self._pool.states}
+
+    def _unguessed(self, place: Place, *, is_moved: bool) -> None:
+        if self._is_provisional and self._pool.lent is not None:
+            self._pool.leave(self._pool.lent[0])
+            self._is_open = True
             self._say(
                 place,
                 "heal-withdrawn",
@@ -442,7 +496,7 @@ class Hedge(Policy):
                 weights=self._pool.weights,
             )
         silent = self._labels_now == 0 and self._age >= 3
-        if is_moved and silent and not self._abstained and ALIGNMENT not in self._pool.states:
+        if is_moved and silent and not self._abstained and not self._guesses:
             self._abstained = True
             self._say(
                 place,
@@ -488,10 +542,25 @@ class Hedge(Policy):
         """Is a heal under way?"""
         return self._request is not None
 
-    def _heal(self, place: Place, idle: Idle) -> None:
-        """Ask for a heal where there are enough labelled rows that are new."""
+    def _may_heal(self, now_ms: int, place: Place) -> bool:
+        """Are there enough labelled rows that are new, and is there a heal left in this hour?"""
         if self._request is not None or not (self._mine.is_due or self._all.is_due):
-            return
+            return False
+        self._begun = [begun for begun in self._begun if begun > now_ms - HOUR_MS]
+        if len(self._begun) < self._most_an_hour:
+            self._is_waiting = False
+            return True
+        if not self._is_waiting:
+            self._is_waiting = True
+            self._say(
+                place,
+                "heal-postponed",
+                f"{len(self._begun)} heals within an hour are as many as heal.max_per_hour allows",
+                heals=len(self._begun),
+            )
+        return False
+
+    def _heal(self, place: Place, now_ms: int, idle: Idle) -> None:
         self._confirm(place)
         wanted: list[ExpertMemory] = []
         if self._mine.is_due:
@@ -501,6 +570,7 @@ class Hedge(Policy):
             self._all.fresh = 0
             wanted.append("all")
         if self._submit(Request(place, self._regimes.now, wanted)):
+            self._begun.append(now_ms)
             self._move(place)
             if self._inline:
                 self.settle(idle)
@@ -546,7 +616,7 @@ class Hedge(Policy):
         if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
             return
         self.heals += 1
-        self.rolled_back = False
+        self.rolled_back = self._is_open = False
         self._say(
             place,
             "heal-deployed",
@@ -644,7 +714,7 @@ class Hedge(Policy):
             **super().checkpoint(),
             "hedge": {
                 "pool": self._pool.state(),
-                "features": self._features.state(),
+                "features": self._columns.state(),
                 "loss": self._loss.state(),
                 "losses": self._losses,
                 "regimes": self._regimes.state(),
@@ -656,7 +726,14 @@ class Hedge(Policy):
                 "labels": [self._labels_ever, self._labels_now],
                 "due": [self._mine, self._all],
                 "judged": self._judged,
-                "said": [self._unsure, self._abstained, self._signal_lost],
+                "begun": self._begun,
+                "said": [
+                    self._is_open,
+                    self._is_waiting,
+                    self._unsure,
+                    self._abstained,
+                    self._signal_lost,
+                ],
                 "request": self._request,
             },
         }
@@ -674,7 +751,7 @@ class Hedge(Policy):
             return
         mine = state["hedge"]
         self._pool.load(mine["pool"], self.deployed)
-        self._features.load(mine["features"])
+        self._columns.load(mine["features"])
         self._loss.load(mine["loss"])
         self._losses = [(mean, rows, frauds, first) for mean, rows, frauds, first in mine["losses"]]
         self._regimes.load(mine["regimes"], memories.regimes, memories.snapshots)
@@ -683,7 +760,10 @@ class Hedge(Policy):
         self._labels_ever, self._labels_now = mine["labels"]
         self._mine, self._all = (Due(**each) for each in mine["due"])
         self._judged = list(mine["judged"])
-        self._unsure, self._abstained, self._signal_lost = mine["said"]
+        self._begun = list(mine["begun"])
+        self._is_open, self._is_waiting, self._unsure, self._abstained, self._signal_lost = mine[
+            "said"
+        ]
         asked = mine["request"]
         if asked is not None:
             self._asked = Request(Place(**asked["place"]), asked["regime"], asked["wanted"])
@@ -695,10 +775,7 @@ class Hedge(Policy):
             self._move(asked.place)
 
     def _forget(self) -> None:
-        reference = self._model.manifest.reference
-        self._features = FeatureChange(
-            self._model.features, self._sd.tolist(), reference.unrest, reference.skewness
-        )
+        self._columns = _watched(self._model, outputs=self._probes is not None)
         self._loss = LossChange()
         self._memory = Memory()
         self._regimes = Regimes()
@@ -711,6 +788,9 @@ class Hedge(Policy):
         self._mine, self._all = Due(), Due()  # of the present regime, and of all
         self._losses = []  # mean, rows, frauds and first time, not yet judged
         self._judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
+        self._is_open = False  # a change that nothing has answered yet
+        self._begun = []  # event times of the last hour's heals
+        self._is_waiting = False  # a heal is due and the hour has had its heals
         self._unsure = False  # the base rate was let in, in this regime
         self._abstained = False  # and it was said that nothing can be healed
         self._signal_lost = False
@@ -727,6 +807,25 @@ def _sampled(batch: MonitorBatch) -> Recent:
         place.offset,
         batch.start_ms,
     )
+
+
+def _watched(model: Model, *, outputs: bool) -> FeatureChange:
+    """Columns that a change shows in: the features, and what the frozen network makes of them."""
+    reference, names = model.manifest.reference, list(model.features)
+    count = len(names)
+    sd = list(reference.sd)
+    skewness, unrest = reference.skewness or [0.0] * count, reference.unrest or [1.0] * count
+    if outputs:
+        names += probes.NAMES
+        sd += [one.sd for one in reference.outputs]
+        skewness = [*skewness, *(one.skewness for one in reference.outputs)]
+        unrest = [*unrest, *(one.unrest for one in reference.outputs)]
+    return FeatureChange(names, sd, unrest, skewness)
+
+
+def _alarm(regime: int) -> str:
+    """What every event about one change is found by."""
+    return f"change-{regime}"
 
 
 def _told(heal: Heal) -> dict[str, Any]:

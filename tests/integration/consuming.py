@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from consumer import model_directory, reference, train
+from consumer import model_directory, train
 from consumer.kafka.client import producer
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -59,9 +59,8 @@ def model(folder: Path, rules: Iterable[str] = ("V14 < -1.5",)) -> Model:
         features=FEATURES,
         rules=list(rules),
         watched=["V14"],
-        reference=train.reference(table),
+        reference=train.reference(table, module),
         training=how,
-        quantiles=reference.quantiles(table.x),
     )
     return model_directory.load(folder)
 

@@ -1,0 +1,39 @@
+"""What the frozen network makes of a row, as columns that a change shows in.
+
+A change of the base rate moves scores before it moves any feature's mean; rows unlike any in
+training lie far out in the backbone's representation.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from consumer.columns import Float32, Float64
+from consumer.experts.base import Base, View
+from consumer.reference import Trained
+
+# In brackets: no feature is called so.
+NAMES = ("(score)", "(entropy)", "(latent)")
+
+
+class Probes:
+    """Frozen score, its entropy in nats, and the distance of the representation from training's.
+
+    The mean distance over rows is, but for a logarithm of variances, twice the Kullback-Leibler
+    divergence of their representation from training's, both as Gaussians without correlations.
+    """
+
+    def __init__(self, base: Base, trained: Trained) -> None:
+        self._base = base
+        self._mean = torch.from_numpy(trained.latent_mean)
+        self._sd = torch.from_numpy(trained.latent_sd)
+
+    @torch.inference_mode()
+    def __call__(self, x: Float32) -> Float64:
+        """(rows, 3) of `x: (rows, features)`."""
+        view = View(self._base, torch.from_numpy(x))
+        p = torch.sigmoid(view.frozen).numpy().astype(np.float64)
+        entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
+        far = ((view.h - self._mean) / self._sd).square().mean(dim=1).numpy()
+        return np.column_stack([p, entropy, far])
