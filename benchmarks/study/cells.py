@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ import torch
 
 from consumer import model_directory, states, train
 from consumer.columns import Float32, Float64, Int8, Labels, Transactions
-from consumer.driver import Driver
+from consumer.driver import Chunk, Driver
 from consumer.model import SelfHealingMLP
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
@@ -147,13 +149,33 @@ def stream(
     return Transactions(0, ids, times, x, offset), labels, truth
 
 
+def _paced(transactions: Transactions, labels: Labels, lasting_s: float) -> Iterator[Chunk]:
+    began, batches = time.monotonic(), len(transactions) // BATCH_ROWS
+    come = 0
+    for batch in range(batches):
+        rows = transactions.rows(batch * BATCH_ROWS, (batch + 1) * BATCH_ROWS)
+        until = int(np.searchsorted(labels.labelled_at, rows.event_time[-1], side="right"))
+        time.sleep(max(0.0, began + batch / batches * lasting_s - time.monotonic()))
+        yield rows, labels.rows(come, until)
+        come = until
+
+
 def run(
-    scenario: Scenario, condition: Condition, seed: int, folder: Path, policy: str = "hedge"
+    scenario: Scenario,
+    condition: Condition,
+    seed: int,
+    folder: Path,
+    policy: str = "hedge",
+    lasting_s: float | None = None,
 ) -> Run:
-    """Run a cell, without a broker."""
+    """Run a cell, without a broker; `lasting_s`: healing beside it, while it comes evenly."""
     model_directory.one_thread()
     transactions, labels, y = stream(scenario, condition, seed)
-    settings = load(Path(os.devnull), {"heal.mode": "inline", "heal.policy": policy})
+    mode = "inline" if lasting_s is None else "threaded"
+    settings = load(Path(os.devnull), {"heal.mode": mode, "heal.policy": policy})
+    chunks: Iterable[Chunk] = [(transactions, labels)]
+    if lasting_s is not None:
+        chunks = _paced(transactions, labels, lasting_s)
     scores: list[Float32] = []
     shadow: list[Float32] = []
     events: list[dict[str, Any]] = []
@@ -167,6 +189,6 @@ def run(
             weights[each.place.offset] = dict(each.in_force.weights)
 
     with Driver(settings, base(seed, folder)) as driver:
-        driver.run([(transactions, labels)], take)
+        driver.run(chunks, take)
     healed, frozen = (np.concatenate(each).astype(np.float64) for each in (scores, shadow))
     return Run(y, healed, frozen, oracle(scenario, seed, transactions.x, folder), events, weights)
