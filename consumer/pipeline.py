@@ -239,8 +239,12 @@ class Pipeline:
             self.healing.batch_ended(batch, idle)
 
     def settle(self, idle: Idle) -> None:
-        """Wait until no heal is open."""
+        """At the end of both topics: wait until no heal is open, and say what came to be."""
         self.healing.settle(idle)
+        for _, part in sorted(self._partitions.items()):
+            for dead in part.dead.values():
+                if dead.said < dead.counts.total():
+                    self._say(dead)
 
     def apply(self, command: Command, now_ms: int) -> None:
         """Set thresholds as ordered; a wrong order changes nothing and is said."""
@@ -301,10 +305,6 @@ class Pipeline:
     def stop(self, why: str, now_ms: int, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
         self.healing.close(timeout_s)
-        for part in self._partitions.values():
-            for dead in part.dead.values():
-                if dead.said < dead.counts.total():
-                    self._say(dead)
         message = f"consumer stopped: {why}"
         event = self._events.of_process(now_ms, "consumer-stopped", message, reason=why)
         self.out.events.append(event)
