@@ -193,3 +193,4 @@ class Matched:
     joined: Labelled  # by their first label
     corrected: Labelled  # whose label changed, with the new one
     was: Int8  # (corrected,) their label before
+    before: Int64  # (corrected,) how many of `joined` came before each

@@ -62,7 +62,7 @@ class Intake:
         trip = self._breaker(topic, partition).check(np.array(offsets, np.int64), bad)
         if trip is not None:
             self.flooded[topic, partition] = trip
-            rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset)))
+            rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset, side="right")))
             rejected = [one for one in rejected if one.index <= trip.index]
         letters = [
             (offsets[one.index], DeadLetter(records[one.index], one.kind, one.reason))

@@ -177,6 +177,7 @@ class Join:
             labelled(labels, joined, taken(rows, joined)),
             labelled(labels, changed, taken(rows, changed)),
             np.array(was, np.int8),
+            np.searchsorted(joined, changed),
         )
 
     replay = join_restore.replay

@@ -152,7 +152,11 @@ class Loop:
         self._pipeline = Pipeline(settings, self._model, restored=self._registry.registry)
         opened.callback(self._pipeline.healing.close, CLOSE_S)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
-            self._pipeline, settings.order(until_end=self._until_end), self._wait, self._commit
+            self._pipeline,
+            settings.order(until_end=self._until_end),
+            self._wait,
+            self._commit,
+            self._dead_letter,
         )
         self._publisher = Publisher(
             settings, self._sink, self._model.features, self._model.manifest.model_version
@@ -373,26 +377,21 @@ class Loop:
 
     # --- Out ---
 
+    def _dead_letter(self, letter: DeadLetter) -> None:
+        """Add a record that cannot be read to the transaction, and count it."""
+        record = letter.record
+        self._sink.begin()
+        self._publisher.dead_letter(letter)
+        at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
+        self._pipeline.dead_letter(at, letter.kind)
+
     def _publish(self) -> None:
-        """Add to the transaction what the stages decided, and the dead letters whose turn it is."""
+        """Add to the transaction what the stages decided."""
         out = self._pipeline.out.take()
-        letters = [
-            letter
-            for lane in self._sequencer.lanes.values()
-            for queue in (lane.transactions, lane.labels)
-            for letter in queue.released()
-        ]
-        if not (letters or out.any()):
+        if not out.any():
             return
         self._sink.begin()
-        for letter in letters:
-            record = letter.record
-            self._publisher.dead_letter(letter)
-            at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
-            self._pipeline.dead_letter(at, letter.kind)
-        # Taken once more: what was said of the dead letters belongs to the same commit.
         self._publisher.publish(out)
-        self._publisher.publish(self._pipeline.out.take())
         self._rows += sum(map(len, out.scores))
 
     def _commit(self) -> None:

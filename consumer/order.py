@@ -6,6 +6,10 @@ the others back, unless it is read to its end. So a replay's output does not dep
 
 A monitor batch is scored whole at the time of its first record (its adapter state is fixed there)
 and ends at the time of its last one: labels in between are joined in between.
+
+A rejected record has no time: its turn comes right after the record before it in its topic, and
+inside a monitor batch before the batch. A lane that may hold one there holds the others back: so
+its place among all else is the same in any chunks, and it waits for no later record.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ class Queue(Generic[C, R]):
 
     concatenate: Callable[[C, C], C]
     time_of: Callable[[C], Int64]
-    position: int = -1  # offset of the next record to process; -1: none was read yet
+    position: int = -1  # offset of the next record to process or tell; -1: none was read yet
     at_end: bool = False  # read to where the topic ends now
     rows: C | None = None
     # Effective times never go back: a record that is late by event time counts when it arrives.
@@ -54,6 +58,18 @@ class Queue(Generic[C, R]):
 
     def __len__(self) -> int:
         return len(self.times)
+
+    @property
+    def waiting(self) -> int:
+        """Rows and rejected records."""
+        return len(self) + len(self._rejected)
+
+    @property
+    def unbroken(self) -> int:
+        """How many rows come before the next rejected record."""
+        if self.rows is None or not self._rejected:
+            return len(self)
+        return int(np.searchsorted(self.rows.offset, self._rejected[0][0]))
 
     def put(self, rows: C, rejected: Sequence[tuple[int, R]], read: int) -> None:
         """Append decoded rows, and rejected records by offset; `read` is the offset after all."""
@@ -77,15 +93,20 @@ class Queue(Generic[C, R]):
         self._advance()
         return taken
 
-    def released(self) -> list[R]:
-        """Rejected records that the position has passed: their turn has come."""
-        passed: list[R] = []
-        while self._rejected and self._rejected[0][0] < self.position:
-            passed.append(self._rejected.popleft()[1])
-        return passed
+    def rejected(self, rows: int = 1) -> list[R]:
+        """Take the rejected records before the last of so many rows; all where no row waits."""
+        end = self._read if self.rows is None else int(self.rows.offset[rows - 1])
+        taken: list[R] = []
+        while self._rejected and self._rejected[0][0] < end:
+            taken.append(self._rejected.popleft()[1])
+        if taken:
+            self._advance()
+        return taken
 
     def _advance(self) -> None:
         self.position = self._read if self.rows is None else int(self.rows.offset[0])
+        if self._rejected:
+            self.position = min(self.position, self._rejected[0][0])
 
 
 class Lane(Generic[R]):
@@ -113,18 +134,28 @@ class Lane(Generic[R]):
         self.ends_at = state["ends_at"]
 
 
-def _nothing() -> None:
-    """For a driver that has nothing to commit to."""
+def _nothing(*_: object) -> None:
+    """For a driver that has nothing to commit to, and rejects no record."""
 
 
 class Sequencer(Generic[R]):
     """Feeds the pipeline from the lanes."""
 
     def __init__(
-        self, pipeline: Pipeline, order: Order, idle: Idle, commit: Callable[[], None] = _nothing
+        self,
+        pipeline: Pipeline,
+        order: Order,
+        idle: Idle,
+        commit: Callable[[], None] = _nothing,
+        reject: Callable[[R], None] = _nothing,
     ) -> None:
-        """`commit` is called before an adapter would swap twice within one commit."""
+        """`commit` is called before an adapter would swap twice within one commit.
+
+        `reject` gets each rejected record in its turn, and must not commit: the position may have
+        passed others that it is yet to get.
+        """
         self._commit = commit
+        self._reject = reject
         self._pipeline = pipeline
         self._by_event_time = order == "event_time"
         self._idle = idle
@@ -142,12 +173,13 @@ class Sequencer(Generic[R]):
 
     def is_full(self, partition: int, queue: Queue[Any, R], *, paused: bool) -> bool:
         """Should reading into one of the lane's queues pause? Once paused, until half is gone."""
-        if len(queue) < (QUEUE_ROWS // 2 if paused else QUEUE_ROWS):
+        if queue.waiting < (QUEUE_ROWS // 2 if paused else QUEUE_ROWS):
             return False
         lane = self.lanes[partition]
+        if queue is not lane.transactions or not len(queue) or lane.ends_at is not None:
+            return True
         # A batch may hold more rows than a queue should: it must be let in to be completed.
-        waits = queue is lane.transactions and lane.ends_at is None and self._cut(partition) is None
-        return not waits
+        return self._cut(partition) is not None
 
     def _arrived(self, partition: int) -> None:
         lane = self.lanes.get(partition)
@@ -163,6 +195,7 @@ class Sequencer(Generic[R]):
                 self._pipeline.end_batch(partition, self._idle)
                 if self.lanes.get(partition) is not lane:
                     return
+        self._turn(lane.transactions)
         labels = len(lane.labels)
         if not lane.transactions.at_end:
             until = lane.transactions.clock + ALIGN_MS
@@ -173,6 +206,9 @@ class Sequencer(Generic[R]):
         """One batch scored or ended, labels before it first; False where nothing may go on."""
         times: list[tuple[float, int]] = []
         for partition in sorted(self.lanes):
+            lane = self.lanes[partition]
+            if lane.ends_at is None:
+                self._turn(lane.transactions)
             time = self._next_time(partition)
             if time is None:
                 return False
@@ -184,9 +220,9 @@ class Sequencer(Generic[R]):
             return False
         if math.isinf(time):
             return False
-        lane = self.lanes.get(partition)
-        if lane is None:
+        if partition not in self.lanes:
             return True  # revoked while an inline heal was waited for
+        lane = self.lanes[partition]
         if lane.ends_at is not None:
             lane.ends_at = None
             self._pipeline.end_batch(partition, self._idle)
@@ -202,7 +238,13 @@ class Sequencer(Generic[R]):
         if count is not None:
             # Before scoring, which may wait for a heal and commit: that the batch is to end.
             lane.ends_at = int(queue.times[count - 1])
-        self._pipeline.score(queue.take(count or len(queue)), self._idle)
+        rows = count or len(queue)
+        self._turn(queue, rows)
+        self._pipeline.score(queue.take(rows), self._idle)
+
+    def _turn(self, queue: Queue[Any, R], rows: int = 1) -> None:
+        for record in queue.rejected(rows):
+            self._reject(record)
 
     def _next_time(self, partition: int) -> float | None:
         """When the lane's next transaction counts; infinity at the end, None where unknown."""
@@ -220,6 +262,7 @@ class Sequencer(Generic[R]):
             heads: list[tuple[float, int]] = []
             for partition in sorted(self.lanes):
                 queue = self.lanes[partition].labels
+                self._turn(queue)
                 if not len(queue) and not queue.at_end:
                     return False
                 heads.append((int(queue.times[0]) if len(queue) else math.inf, partition))
@@ -243,10 +286,14 @@ class Sequencer(Generic[R]):
     def _join(self, partition: int, count: int) -> None:
         """Join so many labels, in pieces after each of which the position is true."""
         lane = self.lanes[partition]
+        self._turn(lane.labels)
         while count > 0 and self.lanes.get(partition) is lane:
-            piece = min(count, self._pipeline.labels_to_boundary(partition))
+            boundary = self._pipeline.labels_to_boundary(partition)
+            piece = min(count, boundary, lane.labels.unbroken)
             self._pipeline.labels(lane.labels.take(piece), self._idle)
             count -= piece
+            if self.lanes.get(partition) is lane:
+                self._turn(lane.labels)
 
     def _cut(self, partition: int) -> int | None:
         queue = self.lanes[partition].transactions

@@ -239,8 +239,12 @@ class Pipeline:
             self.healing.batch_ended(batch, idle)
 
     def settle(self, idle: Idle) -> None:
-        """Wait until no heal is open."""
+        """At the end of both topics: wait until no heal is open, and say what came to be."""
         self.healing.settle(idle)
+        for _, part in sorted(self._partitions.items()):
+            for dead in part.dead.values():
+                if dead.said < dead.counts.total():
+                    self._say(dead)
 
     def apply(self, command: Command, now_ms: int) -> None:
         """Set thresholds as ordered; a wrong order changes nothing and is said."""
@@ -301,10 +305,6 @@ class Pipeline:
     def stop(self, why: str, now_ms: int, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
         self.healing.close(timeout_s)
-        for part in self._partitions.values():
-            for dead in part.dead.values():
-                if dead.said < dead.counts.total():
-                    self._say(dead)
         message = f"consumer stopped: {why}"
         event = self._events.of_process(now_ms, "consumer-stopped", message, reason=why)
         self.out.events.append(event)
@@ -360,12 +360,15 @@ class Pipeline:
         matched = part.join.match(labels)
         part.labels += len(labels)
         self._changed(labels.partition, part)
-        if len(matched.corrected):
-            self.out.corrected.append(matched.corrected)
-            part.running.correct(matched.corrected, matched.was)
-            self.healing.corrected(matched.corrected)
-        if len(matched.joined):
-            self._joined(part, matched.joined)
+        joined = 0
+        for number, before in enumerate(matched.before.tolist()):
+            self._joined(part, matched.joined.rows(joined, before))
+            joined, one = before, slice(number, number + 1)
+            corrected = matched.corrected.rows(number, number + 1)
+            self.out.corrected.append(corrected)
+            part.running.correct(corrected, matched.was[one])
+            self.healing.corrected(corrected)
+        self._joined(part, matched.joined.rows(joined, len(matched.joined)))
         if part.labels % notices.LABEL_WINDOW == 0:
             last = len(labels) - 1
             place = Place(
@@ -384,6 +387,8 @@ class Pipeline:
             self.out.pending.append((number, changes))
 
     def _joined(self, part: Partition, rows: Labelled) -> None:
+        if not len(rows):
+            return
         self.out.labelled.append(rows)
         fraud = rows.is_fraud == 1
         part.joined += len(rows)

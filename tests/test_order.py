@@ -48,28 +48,31 @@ class Told:
         self.log.append(f"end {partition}")
 
 
+BROKEN = None  # instead of a time
+
+
 class Topics:
     """Feeds a sequencer as a source would; ids are partition and time."""
 
     def __init__(self, *partitions, rows=2, order="event_time"):
         self.told = Told(rows)
-        self.sequencer = Sequencer(self.told, order, idle)
+        self.sequencer = Sequencer(self.told, order, idle, reject=lambda name: self._reject(name))
         self.sequencer.lanes = {partition: Lane() for partition in partitions}
         self._next = {}
 
     def transactions(self, partition, *times, end=False):
-        at, offset = self._take(("t", partition), times)
+        at, offset, broken = self._take("transaction", partition, times)
         rows = Transactions(
-            partition, _ids(partition, times), at, np.zeros((len(at), 1), np.float32), offset
+            partition, _ids(partition, at), at, np.zeros((len(at), 1), np.float32), offset
         )
-        self._put(self.sequencer.lanes[partition].transactions, rows, end)
+        self._put(self.sequencer.lanes[partition].transactions, rows, broken, end)
 
     def labels(self, partition, *times, end=False):
-        at, offset = self._take(("l", partition), times)
+        at, offset, broken = self._take("label", partition, times)
         rows = Labels(
-            partition, _ids(partition, times), at, at.astype(np.int8), [None] * len(at), offset
+            partition, _ids(partition, at), at, at.astype(np.int8), [None] * len(at), offset
         )
-        self._put(self.sequencer.lanes[partition].labels, rows, end)
+        self._put(self.sequencer.lanes[partition].labels, rows, broken, end)
 
     def run(self):
         """What was told since the last time."""
@@ -77,20 +80,28 @@ class Topics:
         self.sequencer.run()
         return self.told.log
 
-    def _take(self, key, times):
-        first = self._next.get(key, 0)
-        self._next[key] = first + len(times)
-        return np.array(times, np.int64), np.arange(first, first + len(times))
+    def _reject(self, name):
+        self.told.log.append(name)
 
-    def _put(self, queue, rows, end):
+    def _take(self, kind, partition, times):
+        first = self._next.get((kind, partition), 0)
+        places = list(enumerate(times, first))
+        self._next[kind, partition] = first + len(times)
+        good = [(at, offset) for offset, at in places if at is not BROKEN]
+        at, offset = np.array(good, np.int64).reshape(-1, 2).T
+        broken = [(o, f"broken {kind} {partition}/{o}") for o, at in places if at is BROKEN]
+        return at, offset, broken
+
+    def _put(self, queue, rows, broken, end):
         queue.at_end = False
-        if len(rows):
-            queue.put(rows, [], int(rows.offset[-1]) + 1)
+        last = [*rows.offset[-1:].tolist(), *(offset for offset, _ in broken[-1:])]
+        if last:
+            queue.put(rows, broken, max(last) + 1)
         queue.at_end = end
 
 
 def _ids(partition, times):
-    return [f"{partition}@{time}" for time in times]
+    return [f"{partition}@{time}" for time in times.tolist()]
 
 
 def test_by_event_time_the_earliest_of_two_partitions_goes_first():
@@ -215,29 +226,69 @@ def test_labels_do_not_run_ahead_of_a_backlog_of_transactions():
     assert topics.run() == [f"label 0@{101 + ALIGN_MS}"]
 
 
-def test_a_rejected_record_is_released_when_the_position_passes_it():
+def test_the_position_stays_at_a_rejected_record_until_it_is_taken():
     queue = Lane().transactions
-    assert (queue.position, queue.released()) == (-1, [])
+    queue.position = 7
+    assert queue.rejected() == []
+    assert queue.position == 7  # of the last commit: nothing was read yet
 
     times = np.array([5, 6], np.int64)
     rows = Transactions(0, ["a", "b"], times, np.zeros((2, 1), np.float32), np.array([11, 14]))
     queue.put(rows, [(10, "x"), (12, "y"), (13, "z"), (16, "last")], read=17)
 
-    assert (queue.position, queue.released()) == (11, ["x"])
+    assert (queue.position, queue.unbroken, queue.waiting) == (10, 0, 6)
+    assert (queue.rejected(), queue.position, queue.unbroken) == (["x"], 11, 1)
     queue.take(1)
-    assert (queue.position, queue.released()) == (14, ["y", "z"])
+    assert (queue.position, queue.rejected(), queue.position) == (12, ["y", "z"], 14)
+    assert queue.rejected() == []
     queue.take(1)
-    assert (queue.position, queue.released()) == (17, ["last"])
-    assert queue.released() == []
+    assert (queue.position, queue.rejected(), queue.position) == (16, ["last"], 17)
 
 
-def test_rejected_records_alone_move_the_position():
-    queue = Lane().labels
-    none = Labels(0, [], *(np.empty(0, kind) for kind in (np.int64, np.int8)), [], np.empty(0))
+def test_a_rejected_record_goes_right_after_the_one_before_it():
+    topics = Topics(0, 1)
+    topics.transactions(0, BROKEN, 10, BROKEN, 20, BROKEN, 30, 40, BROKEN, end=True)
+    topics.transactions(1, BROKEN, 15, 35, BROKEN, end=True)
+    topics.labels(0, BROKEN, 5, BROKEN, 6, 25, BROKEN, end=True)
+    topics.labels(1, 5, BROKEN, end=True)
 
-    queue.put(none, [(4, "x")], read=5)
+    assert topics.run() == [
+        *("broken transaction 0/0", "broken transaction 1/0", "broken label 0/0"),
+        *("label 0@5", "broken label 0/2", "label 1@5", "broken label 1/1", "label 0@6"),
+        # A batch is scored whole: what is broken within it goes before it.
+        *("broken transaction 0/2", "0@10", "0@20", "1@15", "1@35", "end 0"),
+        *("broken transaction 0/4", "label 0@25", "broken label 0/5"),
+        *("0@30", "0@40", "end 1", "broken transaction 1/3", "end 0", "broken transaction 0/7"),
+    ]
 
-    assert (queue.position, queue.released()) == (5, ["x"])
+
+def test_at_the_end_of_a_topic_rejected_records_wait_for_no_other():
+    topics = Topics(0)
+    topics.labels(0, end=True)
+    topics.transactions(0, 10, 20)
+    assert topics.run() == ["0@10", "0@20", "end 0"]
+
+    topics.transactions(0, BROKEN)
+    assert topics.run() == ["broken transaction 0/2"]
+    topics.transactions(0, 30, BROKEN)
+    assert topics.run() == []  # the batch is not complete
+    topics.transactions(0, end=True)
+    assert topics.run() == ["0@30", "broken transaction 0/4"]
+    topics.labels(0, BROKEN)
+    assert topics.run() == ["broken label 0/0"]
+
+
+def test_as_they_arrive_rejected_records_wait_for_the_one_before_them_alone():
+    topics = Topics(0, order="arrival")
+    topics.labels(0, BROKEN, 10, BROKEN, 10 + 2 * ALIGN_MS, BROKEN)
+    topics.transactions(0, 10, BROKEN)
+
+    assert topics.run() == [
+        *("0@10", "broken transaction 0/1"),
+        *("broken label 0/0", "label 0@10", "broken label 0/2"),
+    ]
+    topics.transactions(0, end=True)
+    assert topics.run() == [f"label 0@{10 + 2 * ALIGN_MS}", "broken label 0/4"]
 
 
 def full(topics, queue, paused):
@@ -260,6 +311,19 @@ def test_reading_pauses_at_the_limit_and_goes_on_at_half_of_it(topic):
     assert not full(topics, queue, paused=True)
 
 
+@pytest.mark.parametrize("topic", ["transactions", "labels"])
+def test_reading_pauses_where_nothing_but_rejected_records_wait(topic):
+    topics = Topics(0, 1)
+    queue = getattr(topics.sequencer.lanes[0], topic)
+    getattr(topics, topic)(0, *[BROKEN] * QUEUE_ROWS)
+    assert full(topics, queue, paused=False)
+
+    topics.transactions(0, end=topic == "labels")
+    topics.transactions(1, end=True)
+    assert len(topics.run()) == QUEUE_ROWS
+    assert not full(topics, queue, paused=True)
+
+
 def test_a_batch_larger_than_the_limit_is_read_to_its_end():
     topics = Topics(0, rows=2 * QUEUE_ROWS)
     queue = topics.sequencer.lanes[0].transactions
@@ -273,36 +337,51 @@ def test_a_batch_larger_than_the_limit_is_read_to_its_end():
 # --- The whole pipeline, healing inline, over two partitions whose data drift ---
 
 ROWS = 7 * BATCH + 3
+END = 2 * ROWS  # beyond the last offset
 LATE_MS = 2 * BATCH * STEP_MS
 
 
 def four_topics():
-    """Transactions and labels of two partitions; the labels late, some out of order or tied."""
+    """Transactions and labels of two partitions; the labels late, some out of order or tied.
+
+    Where offsets are missing, records are broken: singly, two in a row, first and last.
+    """
     made = []
     for partition in (0, 1):
         drifted = stream(ROWS, drift=DRIFT, partition=partition)
         late = STEP_MS * np.random.default_rng(partition).integers(-9, 10, ROWS)
         labels = replace(drifted.labels, labelled_at=drifted.labels.labelled_at + LATE_MS + late)
-        made.append((partition, "transactions", drifted.transactions))
-        made.append((partition, "labels", labels.rows(0, ROWS - 10)))
+        made.append((partition, "transactions", with_gaps(drifted.transactions)))
+        made.append((partition, "labels", with_gaps(labels.rows(0, ROWS - 10))))
     return made
+
+
+def with_gaps(rows):
+    number = np.arange(len(rows))
+    return replace(rows, offset=1 + number + number // 7 + number // 20)
 
 
 def outcome(chunks):
     """Everything that comes of it, where `chunks` are (topic, rows) in the order of reading."""
     with running({"heal.mode": "inline", "watch.conflicts": 99}, partitions=(0, 1)) as pipeline:
-        sequencer = Sequencer(pipeline, "event_time", idle)
+        sequencer = Sequencer(
+            pipeline, "event_time", idle, reject=lambda at: pipeline.out.events.append(at)
+        )
         sequencer.lanes = {0: Lane(), 1: Lane()}
         read = [0] * 4
         given = four_topics()
-        left = [(topic, ROWS) for topic in (2, 0, 3, 1)]  # whatever the chunks leave
+        left = [(topic, END) for topic in (2, 0, 3, 1)]  # whatever the chunks leave
         for topic, count in [*chunks, *left]:
             partition, name, rows = given[topic]
-            start, stop = read[topic], min(read[topic] + count, len(rows))
+            end = int(rows.offset[-1]) + 2
+            start, stop = read[topic], min(read[topic] + count, end)
             if start < stop:
                 queue = getattr(sequencer.lanes[partition], name)
-                queue.put(rows.rows(start, stop), [], stop)
-                queue.at_end = stop == len(rows)
+                first, last = np.searchsorted(rows.offset, [start, stop])
+                broken = sorted({*range(start, stop)} - {*rows.offset[first:last].tolist()})
+                letters = [(offset, (name, partition, offset)) for offset in broken]
+                queue.put(rows.rows(first, last), letters, stop)
+                queue.at_end = stop == end
                 read[topic] = stop
             sequencer.run()
         return flat(pipeline.out.take())
@@ -338,13 +417,15 @@ def at_once():
 
 
 def test_the_stream_of_this_property_heals(at_once):
-    scores, labelled, snapshots, activations, _, _ = at_once
+    scores, labelled, snapshots, activations, _, events = at_once
 
     assert len(scores) == 2 * ROWS
     assert len(labelled) == 2 * (ROWS - 10)
     assert len(snapshots) >= 9
     assert len({version for *_, version, _ in scores}) >= 4
     assert len(activations) >= 6
+    broken = [at for at in events if isinstance(at, tuple)]
+    assert len(broken) == len(set(broken)) == 4 * 2 + 2 * (20 + 7) + 2 * (18 + 6)
 
 
 @settings(max_examples=12, deadline=None)

@@ -1,12 +1,15 @@
 """The stages together, without Kafka: states, swaps, and what is scored and joined."""
 
 from dataclasses import replace
+from functools import reduce
 
 import orjson
 import pytest
 import torch
 
 from consumer import encode
+from consumer.columns import Labels
+from consumer.outputs import Outputs
 from tests.pipelines import (
     INLINE,
     THREADED,
@@ -176,6 +179,27 @@ def test_a_corrected_label_is_published_and_is_no_new_evidence():
         after = pipeline.status()
         assert (after.labelled, after.accuracy) == (before.labelled, before.accuracy)
         assert after.labels == {"matched": BATCH, "corrected": 1}
+
+
+def test_corrections_count_where_they_stand_among_the_labels_in_any_pieces():
+    def figures(piece):
+        with running({**INLINE, "prequential.window_rows": 7}) as pipeline:
+            (batch,) = stream(BATCH).batches()
+            score(pipeline, batch)
+            first, second = batch.labels.rows(0, 9), batch.labels.rows(9, BATCH)
+            # Of rows of the window before, of the window in hand, and of the label just before.
+            changed = [first.rows(row, row + 1) for row in (1, 2, 8)]
+            changed = [replace(one, is_fraud=1 - one.is_fraud) for one in changed]
+            sent = reduce(Labels.concatenate, [first, *changed, second])
+            for start in range(0, len(sent), piece):
+                pipeline.labels(sent.rows(start, min(start + piece, len(sent))), idle)
+            assert pipeline.status().labels == {"matched": BATCH, "corrected": 3}
+            return pipeline.out.take().events, pipeline.checkpoint(0)["running"]
+
+    at_once = figures(BATCH + 3)
+    assert len(events(Outputs(events=at_once[0]), "prequential")) == 2
+    for piece in (1, 2, 5):
+        assert figures(piece) == at_once
 
 
 def test_what_became_of_the_labels_is_summed_over_the_partitions():

@@ -1,8 +1,8 @@
 """Without a broker: whatever was committed when a process dies, the next one decides the same.
 
-A stream is fed in random chunks and committed at random moments, some of them while an inline heal
-is waited for. At random moments everything since the last commit is lost, and a new pipeline goes
-on from what was committed, as it would from the topics.
+A stream with broken records is fed in random chunks and committed at random moments, some of them
+while an inline heal is waited for. At random moments everything since the last commit is lost, and
+a new pipeline goes on from what was committed, as it would from the topics.
 """
 
 import random
@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 import pytest
 
-from consumer import evidence, policy, states
+from consumer import evidence, pipeline, policy, states
 from consumer.columns import Labelled
 from consumer.order import Lane, Sequencer
 from consumer.partition import Restored
@@ -32,6 +32,12 @@ FLAGS: dict[str, Any] = {
     "prequential.window_rows": 70,
 }
 OF_PROCESS = {"consumer-started", "partitions-assigned"}
+TOPICS = ("transactions", "labels")
+# Offsets of what can be read; the rest, the first and the last among them, is broken: at the bounds
+# of every batch, in the midst of it, and at times two in a row.
+GOOD = [1 + number + number // 10 + number // 99 for number in range(3 * (ROWS // 3))]
+END = GOOD[-1] + 3
+BROKEN = {*range(END)} - {*GOOD}
 
 
 @dataclass
@@ -40,6 +46,7 @@ class Topics:
 
     events: list[dict[str, Any]] = field(default_factory=list)
     scores: list[tuple[int, int, float, str]] = field(default_factory=list)
+    letters: list[tuple[str, int]] = field(default_factory=list)  # topic and offset
     labelled: list[Labelled] = field(default_factory=list)
     pending: list[tuple[bytes, bytes | None]] = field(default_factory=list)
     snapshots: dict[int, Any] = field(default_factory=dict)
@@ -66,7 +73,10 @@ class Process:
             registry.restore(snapshot.key, snapshot.value, snapshot.manifest)
         self.pipeline = Pipeline(settings(FLAGS | flags), of, restored=registry)
         self.pipeline.start(self.in_force(topics.deployed), START_MS)
-        self.sequencer = Sequencer(self.pipeline, "event_time", self.idle, self.commit)
+        self.letters = []  # since the last commit
+        self.sequencer = Sequencer(
+            self.pipeline, "event_time", self.idle, self.commit, self.dead_letter
+        )
         self.lane = self.sequencer.lanes[0] = Lane()
         self.begin()
 
@@ -77,7 +87,7 @@ class Process:
         return InForce(snapshots[min(snapshots)]) if snapshots else None
 
     def between(self, first, last):
-        rows = self.given.transactions.rows(first, last + 1)
+        rows = between(self.given.transactions, first, last + 1)
         place = Place("transactions", 0, last, int(rows.event_time[-1]))
         return MonitorBatch(rows.x, first, int(rows.event_time[0]), place)
 
@@ -138,13 +148,18 @@ class Process:
             for at, (queue, rows) in enumerate(
                 ((lane.transactions, given.transactions), (lane.labels, given.labels))
             ):
-                stop = min(len(rows), read[at] + self.draw.randrange(1, 3 * BATCH))
-                queue.put(rows.rows(read[at], stop), [], stop)
+                stop = min(END, read[at] + self.draw.randrange(1, 3 * BATCH))
+                letters = [
+                    (offset, Place(TOPICS[at], 0, offset, START_MS))
+                    for offset in range(read[at], stop)
+                    if offset in BROKEN
+                ]
+                queue.put(between(rows, read[at], stop), letters, stop)
                 read[at] = stop
-                queue.at_end = stop == len(rows)
+                queue.at_end = stop == END
             self.sequencer.run()
             self.perhaps()
-            if read == [len(given)] * 2 and not len(lane.transactions) and not len(lane.labels):
+            if read == [END] * 2 and not len(lane.transactions) and not len(lane.labels):
                 self.commit()
                 return
         raise AssertionError("it never came to the end")
@@ -154,6 +169,10 @@ class Process:
             self.commit()
         if self.deaths and self.draw.random() < self.deaths:
             raise DeathError
+
+    def dead_letter(self, place):
+        self.letters.append((place.topic, place.offset))
+        self.pipeline.dead_letter(place, "InvalidJson")
 
     def idle(self):
         if self.draw.random() < 0.02:
@@ -170,6 +189,8 @@ class Process:
                 (offset, one.adapter_version, round(score, 6), one.state)
                 for offset, score in zip(*columns, strict=True)
             ]
+        topics.letters += self.letters
+        self.letters.clear()
         topics.labelled += out.labelled
         topics.pending += [(k.encode(), v) for _, changes in out.pending for k, v in changes]
         topics.snapshots |= {snapshot.version: snapshot for snapshot in out.snapshots}
@@ -190,6 +211,11 @@ class Process:
         self.pipeline.committed()
 
 
+def between(rows, first, stop):
+    """By offset."""
+    return rows.rows(*np.searchsorted(rows.offset, [first, stop]))
+
+
 def given():
     """Clean, drifted, clean; labels 12 s late, a few of them twice or corrected."""
     parts = [stream(ROWS, drift=drift, seed=5) for drift in (0.0, DRIFT, 0.0)]
@@ -207,7 +233,10 @@ def given():
     changed = label.is_fraud.copy()
     changed[40:60] = 1 - changed[30:50]  # at another's place: corrections of those rows
     ids = [*label.ids[:40], *label.ids[30:50], *label.ids[60:]]
-    labels = replace(label, labelled_at=labelled_at, ids=ids, is_fraud=changed)
+    labels = replace(
+        label, labelled_at=labelled_at, ids=ids, is_fraud=changed, offset=np.array(GOOD)
+    )
+    transactions = replace(transactions, offset=np.array(GOOD))
     return replace(parts[0], transactions=transactions, labels=labels)
 
 
@@ -236,6 +265,7 @@ def alone(policy_name):
     ("policy_name", "seed"), [*(("paper", seed) for seed in range(6)), ("hedge", 0), ("hedge", 1)]
 )
 def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed, monkeypatch):
+    monkeypatch.setattr(pipeline, "DEAD_WINDOW", 1)  # each is told
     flags = {"heal.policy": policy_name}
     expected_of = alone(policy_name)
     # Many moments in a heal to commit and to die at, and not so many that none is survived.
@@ -246,7 +276,9 @@ def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed,
     assert died > 0
     assert topics.events == expected_of.events
     assert topics.scores == expected_of.scores
-    assert len(topics.scores) == 3 * (ROWS // 3)
+    assert [offset for offset, *_ in topics.scores] == GOOD
+    assert topics.letters == expected_of.letters
+    assert sorted(topics.letters) == sorted((topic, at) for topic in TOPICS for at in BROKEN)
     joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, expected_of))
     assert joined.ids == expected.ids
     assert joined.weight.tolist() == expected.weight.tolist()
@@ -257,13 +289,15 @@ def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed,
 
 
 @pytest.mark.parametrize("policy_name", ["paper", "hedge"])
-def test_the_stream_of_this_test_has_what_can_go_wrong(policy_name):
+def test_the_stream_of_this_test_has_what_can_go_wrong(policy_name, monkeypatch):
+    monkeypatch.setattr(pipeline, "DEAD_WINDOW", 1)
     topics = alone(policy_name)
     actions = [event["event"]["action"] for event in topics.events]
     counts = orjson.loads(topics.checkpoint)["pipeline"]["join"]["counts"]
 
     assert actions.count("heal-deployed") > 3
     assert actions.count("prequential") > 3
+    assert actions.count("dead-letters") == 2 * len(BROKEN) > 100
     assert {"corrected", "matched", "thinned"} <= counts.keys()
     if policy_name == "hedge":
         assert {"regime-changed", "regime-recognised", "heal-deployed"} <= set(actions)

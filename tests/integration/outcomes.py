@@ -21,7 +21,6 @@ OF_PROCESS = {
     "partitions-assigned",
     "partitions-revoked",
 }
-LETTERS = "dead-letters"
 
 
 def ends(settings: Settings, topic: str) -> list[int]:
@@ -75,25 +74,15 @@ def of_transactions(settings: Settings) -> Counter[Place]:
 
 
 def decisions(settings: Settings) -> list[dict[str, Any]]:
-    """Every event but those of the process's own life and of dead letters, in order.
+    """Every event but those of the process's own life, in order.
 
     Without what the application's name sets.
     """
-    return [e for e in _events(settings) if e["event"]["action"] not in {*OF_PROCESS, LETTERS}]
-
-
-def told_of_letters(settings: Settings) -> list[dict[str, Any]]:
-    """The events about dead letters: told once a poll, so in an order that chunks decide."""
-    found = [event for event in _events(settings) if event["event"]["action"] == LETTERS]
-    return sorted(found, key=lambda event: orjson.dumps(event["reflexive"]))
-
-
-def _events(settings: Settings) -> list[dict[str, Any]]:
     found = consuming.messages(settings, "events")
     for event in found:
         del event["event"]["id"]
         del event["service"]
-    return found
+    return [event for event in found if event["event"]["action"] not in OF_PROCESS]
 
 
 def labelled(settings: Settings) -> dict[int, list[dict[str, Any]]]:
@@ -126,7 +115,6 @@ def assert_same(one: Settings, other: Settings, *, partitions: int) -> None:
             assert score.pop(name) == pytest.approx(same.pop(name), abs=1e-6)
         assert score == same
     assert decisions(one) == decisions(other)
-    assert told_of_letters(one) == told_of_letters(other)
     assert labelled(one) == labelled(other)
     for partition in range(partitions):
         assert checkpoint(one, partition) == checkpoint(other, partition)

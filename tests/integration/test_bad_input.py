@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import orjson
+import pytest
 
+from consumer.model_directory import Model
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming
@@ -77,6 +79,26 @@ def test_each_bad_message_is_a_dead_letter_and_the_rest_is_scored(
         if e["event"]["action"] == "dead-letters" and e["reflexive"]["topic"] == names.transactions
     ]
     assert (first, last) == (1, len(bad))  # said at once, and how many it came to
+
+
+@pytest.mark.parametrize("mode", ["inline", "threaded"])
+def test_broken_ones_at_the_end_of_a_quiet_topic_wait_for_nothing(
+    broker: Broker, names: Names, create_topics: CreateTopics, model: Model, mode: str
+) -> None:
+    create_topics(names.transactions, names.labels, partitions=2)
+    settings = consuming.settings(broker.bootstrap, names, heal__mode=mode)
+    consuming.send(settings, consuming.rows(150, seed=7), range(150))
+    consuming.send_raw(settings, names.transactions, [b"{}"])
+    consuming.send_raw(settings, names.labels, [b"{}"])
+    consuming.send_raw(settings, names.labels, [b"{}"], partition=1)
+
+    status = consuming.consume_until(
+        settings, model, lambda now: (now.labelled, now.dead_letters) == (150, 3)
+    )
+
+    assert status.lag == {names.transactions: 0, names.labels: 0}
+    assert len(consuming.records(settings, "dead-letters")) == 3
+    assert consuming.actions(settings).count("dead-letters") == 3
 
 
 def test_another_teams_json_is_mapped_by_settings(

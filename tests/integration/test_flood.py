@@ -29,6 +29,10 @@ MOSTLY_BROKEN = [
     b"{}" if number % 10 < 6 else orjson.dumps(consuming.transaction(number, TABLE))
     for number in range(1_500)
 ]
+WORSE = [
+    b"{}" if number % 10 < 7 else orjson.dumps(consuming.transaction(number, TABLE))
+    for number in range(900)
+]
 
 
 def send(settings: Settings, topic: str, values: list[bytes], partition: int = 0) -> None:
@@ -133,9 +137,10 @@ def test_to_the_end_it_is_one_error_and_can_be_let_through(
 
 @pytest.mark.parametrize(
     ("mode", "values", "stops_at"),
-    # 200 good ones before; of the second the 833rd is the 501st bad one of a thousand.
-    [("threaded", BROKEN, 300), ("inline", MOSTLY_BROKEN, 1_033)],
-    ids=["threaded, all broken", "inline, 60% broken"],
+    # 200 good ones before; of the second the 833rd is the 501st bad one of a thousand; of the third
+    # the 800th, a good one, is the first to fill the window.
+    [("threaded", BROKEN, 300), ("inline", MOSTLY_BROKEN, 1_033), ("inline", WORSE, 1_000)],
+    ids=["threaded, all broken", "inline, 60% broken", "inline, at a good one"],
 )
 def test_live_it_stays_right_behind_the_trip_and_all_else_goes_on(
     broker: Broker,

@@ -29,6 +29,9 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
     table = consuming.drifting(rows, seed=21)
     for partition, numbers in consuming.blocks(rows, partitions=2):
         consuming.send(killed, table, numbers, partition=partition, delay_ms=DELAY_MS)
+        # Behind every second block is the bound of a monitor batch.
+        for topic in (names.transactions, names.labels):
+            consuming.send_raw(killed, topic, [b"{}", None], partition)
 
     alone = Loop(left_alone, model, until_end=True).run()
     moments = [killing.at_any_moment] * 2 + [killing.stopped_at_any_moment] * 3
@@ -39,5 +42,7 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
     assert found.deaths >= len(killing.FAILPOINTS)
     assert alone.heals > 5
     outcomes.assert_same(killed, left_alone, partitions=2)
+    told = [event["event"]["action"] for event in outcomes.decisions(killed)]
+    assert told.count("dead-letters") >= 2 * rows // 1_000  # 2 topics; 1 in 1,000 offsets of each
     checked = audit(killed, model, Wanted())
     assert (checked.checked, checked.unexplained) == (rows, [])
