@@ -143,7 +143,8 @@ class Memory:
     def losses(self, wanted: list[tuple[int, float]]) -> Float64:
         """(3, rows) of these spans: losses of the frozen model and of the mixture, weights."""
         parts = [np.zeros((3, 0))]
-        for mine in self._partitions.values():
+        for number in sorted(self._partitions):
+            mine = self._partitions[number]
             if mine.count:
                 mine.whole()
                 at = _within(mine.time[0], wanted)

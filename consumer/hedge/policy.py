@@ -228,9 +228,14 @@ class Hedge(Policy):
 
     def _follow(self, labelled: Sequence[Labelled], place: Place) -> tuple[float, int, int]:
         """Weigh by these rows; the mixture's mean loss on them, how many, and how many fraud."""
-        x = np.concatenate([rows.x for rows in labelled])
-        y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)
-        weight = np.concatenate([rows.weight for rows in labelled])
+        time = np.concatenate([rows.event_time for rows in labelled])
+        offset = np.concatenate([rows.offset for rows in labelled])
+        partition = np.concatenate([np.full(len(rows), rows.partition) for rows in labelled])
+        # A restart brings partitions back one after the other: sums must not depend on it.
+        order = np.lexsort((offset, partition, time))
+        x = np.concatenate([rows.x for rows in labelled])[order]
+        y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)[order]
+        weight = np.concatenate([rows.weight for rows in labelled])[order]
         pool = self._pool
         p = self._mixture.probabilities(x, {name: pool.states[name] for name in pool.earned})
         mixed = weights.of(pool.earned) @ p
