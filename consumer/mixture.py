@@ -43,7 +43,7 @@ class Mixture:
     @torch.inference_mode()
     def probabilities(self, x: Float32, pool: Mapping[str, State]) -> Float64:
         """Of each expert of the pool, (experts, rows), for `x: (rows, features)`."""
-        view = View(self.base, torch.from_numpy(x))
+        view = View.of(self.base, x)
         return np.stack(
             [
                 torch.sigmoid(self.experts[name].logit(state, view)).numpy().astype(np.float64)

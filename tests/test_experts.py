@@ -6,7 +6,7 @@ import torch
 
 from consumer import experts
 from consumer.experts.alignment import shift
-from consumer.experts.base import Learner, Learning, View
+from consumer.experts.base import Learning, View
 from consumer.experts.descent import platt
 from consumer.experts.newton import Problem, most_evident, solve
 from consumer.mixture import FROZEN, Mixture, apart, flat
@@ -14,7 +14,7 @@ from consumer.model_directory import base_sha256
 from consumer.reference import Sample, fits, quantiles
 from tests.streams import DRIFT, V14, model, stream
 
-LEARNERS = [e.name for e in experts.pool(model()) if isinstance(e, Learner)]
+LEARNERS = [e.name for e in experts.pool(model()) if isinstance(e, experts.Learner)]
 
 
 def learning(rows, *, drift=0.0, seed=3, translated=0.0):
@@ -90,6 +90,24 @@ def test_a_cold_expert_is_the_frozen_model_or_knows_the_base_rate(mixture, name)
         assert p[1] == pytest.approx(np.full(50, model().manifest.reference.fraud_share), abs=1e-6)
     else:
         assert p[1] == pytest.approx(p[0], abs=1e-5)
+
+
+def test_trees_find_a_corner_that_no_sum_over_features_has(mixture):
+    rng = np.random.default_rng(6)
+
+    def corner(count):
+        x = rng.normal(size=(count, 3)).astype(np.float32)
+        y = ((x[:, 0] > 0) ^ (x[:, 2] > 0)).astype(np.float32)
+        return Learning(x, y, np.ones(count, np.float32), np.arange(count) % 4 == 3)
+
+    rows, fresh = corner(1_500), corner(2_000)
+    found = {}
+    for name in ("trees", "residual"):
+        expert = mixture.experts[name]
+        fitted = expert.fit(mixture.base, expert.cold(mixture.base), rows, seed=1)
+        found[name] = loss_of(mixture, name, fitted.state, fresh)
+
+    assert found["trees"] < 0.2 < 0.6 < found["residual"]
 
 
 def test_a_pool_travels_as_one_state(mixture):

@@ -13,9 +13,11 @@ from consumer.experts.base_rate import BaseRate
 from consumer.experts.frozen import Frozen
 from consumer.experts.long_memory import LongMemory
 from consumer.experts.prevalence import Prevalence
+from consumer.experts.recent import Recent
 from consumer.experts.residual import Residual
 from consumer.experts.scaling import Scaling
 from consumer.experts.sparse import Sparse
+from consumer.experts.trees import Trees
 from consumer.experts.tuned import Tuned
 from consumer.model_directory import Model
 
@@ -32,7 +34,9 @@ def pool(model: Model) -> tuple[Expert, ...]:
         Tuned(mean, sd),
         LongMemory(mean, sd),
         Residual(mean, sd),
+        Recent(mean, sd),
         Sparse(mean, sd),
+        Trees(),
         Alignment(mean),
         Prevalence(),
         BaseRate(model.manifest.reference.fraud_share),

@@ -30,7 +30,7 @@ class Adapter:
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs, fewer over more rows; then calibration."""
         with torch.no_grad():
-            h = base.represent(torch.from_numpy(rows.x))
+            h = base.represent(torch.tensor(rows.x))
         y, weight = torch.from_numpy(rows.y), torch.from_numpy(rows.weight)
 
         def loss(p: Numbers, some: Tensor) -> Tensor:

@@ -60,6 +60,14 @@ class View:
     _h: Tensor | None = field(default=None, repr=False)
     _frozen: Tensor | None = field(default=None, repr=False)
 
+    @staticmethod
+    def of(base: Base, x: Float32) -> View:
+        """Of `x: (rows, features)`, copied to where torch puts what it multiplies.
+
+        The last bits of a product depend on how its factors lie in memory.
+        """
+        return View(base, torch.tensor(x))
+
     @property
     def h(self) -> Tensor:
         """The backbone's representation, (rows, width)."""

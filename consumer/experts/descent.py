@@ -32,11 +32,12 @@ def descend(
     every: int,
     patience: int,
     seed: int,
+    falls: bool = False,
 ) -> Numbers:
     """Adam on the rows that are not held; the numbers that were best on the held ones.
 
     `loss(numbers, indices)`: mean loss of those rows. `every`: steps between looks at the held
-    rows; after `patience` looks without a gain it ends.
+    rows; after `patience` looks without a gain it ends. `falls`: the rate does, linearly, to 0.
 
     Source: Kingma and Ba, "Adam" (2015). Its step is written out: torch.optim imports torch's
     compiler, seconds of work for a thread of the lowest priority.
@@ -61,12 +62,13 @@ def descend(
             order = torch.randperm(len(train), generator=generator)
         some, order = train[order[:batch]], order[batch:]
         gradients = torch.autograd.grad(loss(numbers, some), list(numbers.values()))
+        slope = rate * (1 - (step - 1) / steps) if falls else rate
         with torch.no_grad():
             for (name, p), gradient in zip(numbers.items(), gradients, strict=True):
                 first[name].lerp_(gradient, 1 - BETA1)
                 second[name].lerp_(gradient * gradient, 1 - BETA2)
                 size = (second[name] / (1 - BETA2**step)).sqrt_() + EPSILON
-                p -= rate * first[name] / (1 - BETA1**step) / size
+                p -= slope * first[name] / (1 - BETA1**step) / size
         if step % every == 0:
             now = look()
             if now < best:

@@ -125,7 +125,7 @@ def fit(
     logit: Callable[[State, View], Tensor],
 ) -> Fitted:
     """Learn, and judge each row by what was learnt without it."""
-    view = View(base, torch.from_numpy(rows.x))
+    view = View.of(base, rows.x)
     with torch.no_grad():
         columns = design(view).double().numpy()
     y, weight = rows.y.astype(np.float64), rows.weight.astype(np.float64)

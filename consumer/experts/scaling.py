@@ -49,7 +49,7 @@ class Scaling:
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """From the start, now and then from the identity too, the better one; then calibration."""
-        x, y = torch.from_numpy(rows.x), torch.from_numpy(rows.y)
+        x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
         weight = torch.from_numpy(rows.weight)
         pull = PULL / max(1, len(rows)) ** 0.5
         look = torch.from_numpy(rows.held if rows.held.any() else ~rows.held)

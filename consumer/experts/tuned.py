@@ -13,7 +13,6 @@ from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 from consumer.experts.scaling import Scaling
 
-RATE = 2e-3
 OWN = ("scale", "shift", "slope", "bias")
 
 
@@ -22,7 +21,7 @@ class Tuned:
 
     name = "tuned"
     learns_from: Memory = "regime"
-    batch, epochs, most_steps, looks, patience = 256, 4, 10_000, 4, 2
+    rate, falls, batch, epochs, most_steps, looks, patience = 2e-3, False, 256, 4, 10_000, 4, 2
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -41,7 +40,7 @@ class Tuned:
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs over the rows, warm; then calibration."""
-        x, y = torch.from_numpy(rows.x), torch.from_numpy(rows.y)
+        x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
         weight = torch.from_numpy(rows.weight)
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
@@ -55,12 +54,13 @@ class Tuned:
             numbers,
             loss,
             rows,
-            rate=RATE,
+            rate=self.rate,
             batch=self.batch,
             steps=steps,
             every=-(-steps // self.looks),
             patience=self.patience,
             seed=seed,
+            falls=self.falls,
         )
         with torch.no_grad():
             raw = self._raw(base, found, x)

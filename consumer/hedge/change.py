@@ -22,6 +22,7 @@ LOSS_SE = 4.5
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
+LEARNING = 3  # means of the loss after a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,9 +200,13 @@ class LossChange:
 
     def __init__(self) -> None:
         self._history = _History()
+        self._learning = 0  # means to come that say more of learning than of the stream
 
     def add(self, loss: float) -> Change | None:
         """A labelled batch's mean loss; the change it shows, if any."""
+        if self._learning:
+            self._learning -= 1
+            return None
         self._history.add(np.float64(loss))  # type: ignore[arg-type]
         before = self._history.count
         if before < BEFORE:
@@ -216,13 +221,15 @@ class LossChange:
         return None
 
     def cut(self) -> None:
-        """A change was found: forget what was before."""
+        """A change was found: forget what was before, and pass over what is learnt first."""
         self._history.cut(0)
+        self._learning = LEARNING
 
     def state(self) -> dict[str, Any]:
         """What a restart needs."""
-        return self._history.state()
+        return {"history": self._history.state(), "learning": self._learning}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self._history.load(state)
+        self._history.load(state["history"])
+        self._learning = state["learning"]

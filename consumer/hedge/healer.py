@@ -55,7 +55,7 @@ class HealRequest:
                 continue
             judged = fitted.judged
             y, weight = rows.y[judged], rows.weight[judged]
-            view = View(base, torch.from_numpy(rows.x[judged]))
+            view = View.of(base, rows.x[judged])
             # A fit that judged each row without it is compared with a model that never saw them.
             folded = len(judged) == len(rows)
             against = name if start is not None and not folded else FROZEN

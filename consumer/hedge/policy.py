@@ -243,7 +243,7 @@ class Hedge(Policy):
         pool.follow(p, y, weight / weight.mean())
         if self.heals and before < 0.5 <= pool.earned[FROZEN]:
             self._rolled_back(place, before)
-        return float(weights.loss(mixed, y).mean()), len(y), int(y.sum())
+        return round(float(weights.loss(mixed, y).mean()), 6), len(y), int(y.sum())
 
     def _loss_change(
         self, mean: float, count: int, frauds: int, first_ms: int
@@ -373,6 +373,8 @@ class Hedge(Policy):
         """Take back what was in force in a regime whose features looked like these."""
         if not self._regimes.known or self._age not in RECOGNISE_AT or not self._recent:
             return
+        if not self._regimes.raised:
+            return  # labels alone told it from the one before: features cannot
         rows = np.concatenate([one.x for one in self._recent])
         found = self._regimes.recognise(rows, with_left=self._age >= LEFT_FROM)
         if found is None:

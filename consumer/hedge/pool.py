@@ -39,7 +39,8 @@ class Pool:
 
     def put(self, name: str, state: State) -> None:
         """An expert has learnt; a new one has no weight yet."""
-        self.states[name] = state
+        # Copied to where a restart will put it: see `states.from_bytes`.
+        self.states[name] = {key: tensor.clone() for key, tensor in state.items()}
         self.is_new = True
 
     def admit(self, name: str, *, trace: bool = False) -> None:

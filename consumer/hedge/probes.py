@@ -32,7 +32,7 @@ class Probes:
     @torch.inference_mode()
     def __call__(self, x: Float32) -> Float64:
         """(rows, 3) of `x: (rows, features)`."""
-        view = View(self._base, torch.from_numpy(x))
+        view = View.of(self._base, x)
         p = torch.sigmoid(view.frozen).numpy().astype(np.float64)
         entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
         far = ((view.h - self._mean) / self._sd).square().mean(dim=1).numpy()

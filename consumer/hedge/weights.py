@@ -34,9 +34,13 @@ def of(shares: Mapping[str, float]) -> Float64:
 
 
 def log_likelihood(p: Float64, y: Float64, weight: Float64) -> Float64:
-    """Of each expert, (experts,), from `p: (experts, rows)`, `y: (rows,)`, `weight: (rows,)`."""
+    """Of each expert, (experts,), from `p: (experts, rows)`, `y: (rows,)`, `weight: (rows,)`.
+
+    Rounded to four places: the last bits of a probability say nothing, and may differ from machine
+    to machine.
+    """
     p = np.clip(p, LEAST, MOST)
-    found: Float64 = np.where(y == 1, np.log(p), np.log1p(-p)) @ weight
+    found: Float64 = (np.where(y == 1, np.log(p), np.log1p(-p)) @ weight).round(4)
     return found
 
 

@@ -114,7 +114,8 @@ def assert_same(one: Settings, other: Settings, *, partitions: int) -> None:
             # The last bits depend on how many rows are scored together.
             assert score.pop(name) == pytest.approx(same.pop(name), abs=1e-6)
         assert score == same
-    assert decisions(one) == decisions(other)
+    both = zip(decisions(one), decisions(other), strict=True)
+    assert not (differ := [pair for pair in both if pair[0] != pair[1]]), (len(differ), differ[:2])
     assert labelled(one) == labelled(other)
     for partition in range(partitions):
         assert checkpoint(one, partition) == checkpoint(other, partition)
