@@ -271,9 +271,10 @@ def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed,
     # Many moments in a heal to commit and to die at, and not so many that none is survived.
     monkeypatch.setattr(policy, "WAIT_S", 0.0 if flags["heal.policy"] == "paper" else 0.01)
 
-    topics, died = ended(random.Random(seed), 0.05 if policy_name == "paper" else 0.15, flags)
+    draw, died = random.Random(seed), 0
+    while not died:  # how often it polls, and so what is drawn, depends on the machine
+        topics, died = ended(draw, 0.05 if policy_name == "paper" else 0.15, flags)
 
-    assert died > 0
     assert topics.events == expected_of.events
     assert topics.scores == expected_of.scores
     assert [offset for offset, *_ in topics.scores] == GOOD
