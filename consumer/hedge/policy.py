@@ -13,26 +13,26 @@ model is always a member.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from consumer import metrics, states
-from consumer.columns import Float32, Float64, Labelled
+from consumer.columns import Float64, Labelled
 from consumer.errors import RegistryError
 from consumer.events import Events
 from consumer.evidence import Evidence
-from consumer.experts import State, alignment, prevalence
 from consumer.experts.base import Learning
 from consumer.experts.base import Memory as ExpertMemory
 from consumer.hedge import gate, judge, probes, regimes, weights
 from consumer.hedge.change import Change, FeatureChange, LossChange
+from consumer.hedge.due import Budget, Due, Request
+from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.healer import Heal, HealRequest
-from consumer.hedge.memory import CAPACITY, Memory, relabelled
+from consumer.hedge.memory import Memory, relabelled
 from consumer.hedge.pool import Pool
 from consumer.hedge.probes import Probes
+from consumer.hedge.recent import Recent
 from consumer.hedge.regimes import Known, Regimes
 from consumer.mixture import FROZEN, Mixture, flat
 from consumer.model_directory import Model
@@ -43,71 +43,19 @@ from consumer.registry import REGIME, InForce, Place, Registry
 from consumer.settings import Settings
 from consumer.worker import HealResult
 
-ALIGNMENT, PREVALENCE, BASE_RATE = "alignment", "prevalence", "base_rate"
-GUESSES = (ALIGNMENT, PREVALENCE)  # what may be healed without a label
+BASE_RATE = "base_rate"
 # Batches since a change after which the regimes that were left are compared with it.
 RECOGNISE_AT = (1, 2, 3, 5, 8)
 # The regime just left is the likeliest to look the same a moment later: not before so many.
 LEFT_FROM = 5
-RECENT = 20  # batches compared with training, at most
-SAMPLED = 100  # rows of each
-# A heal is due when the labelled rows of the regime have grown by so many, in share and in rows.
-# Of very many rows a heal takes long, and a few more change little.
-GROWN, STEP, MOST_STEP, MOST_SHARE = 0.15, 5, 500, 1 / 28
 LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
-# More likely the rows of today are those of training, and nothing is to be undone; or no longer.
-UNMOVED_P, BACK_P = 0.002, 0.1
-CHANGED_P = 1e-4  # at most so likely they are those of the regime before: the change is sure
+CHANGED_P = 1e-4  # at most so likely rows are those of the regime before: the change is sure
 GUESSED_ROWS = 100  # fewer look like anything
-STEADY_SE = 3.5  # by less the means of two halves of them differ, where they are steady
-FARTHEST_SD = 5.0  # an alignment by more would be a guess
-GUESS_MOVED = 0.05  # in sd, or in log odds: by less a guess stays where it is
-HOUR_MS = 3_600_000
 # With so many labelled rows and so little skill, there is no signal left to heal towards.
 SIGNAL_ROWS, SIGNAL_SKILL = 300, 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class Recent:
-    """A monitor batch, sampled, and where a restart finds it again."""
-
-    x: Float32  # (rows, features)
-    partition: int
-    first_offset: int
-    last_offset: int
-    start_ms: int
-
-
-@dataclass(slots=True)
-class Due:
-    """Labelled rows there are to learn from, and how many of them are newer than the last heal."""
-
-    rows: int = 0
-    fresh: int = 0
-
-    def add(self, rows: int) -> None:
-        """More of them."""
-        self.rows = min(self.rows + rows, CAPACITY)
-        self.fresh += rows
-
-    @property
-    def is_due(self) -> bool:
-        """Are there so many new ones that a heal is worth it?"""
-        few = max(STEP, GROWN * (self.rows - self.fresh))
-        many = max(MOST_STEP, MOST_SHARE * self.rows)
-        return self.rows >= gate.MIN_ROWS and self.fresh >= min(few, many)
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A heal: where it was asked for, in which regime, and which rows are to teach."""
-
-    place: Place
-    regime: int
-    wanted: Sequence[ExpertMemory]
 
 
 class Hedge(Policy):
@@ -122,20 +70,16 @@ class Hedge(Policy):
         super().__init__(settings, model, registry, events, out, self._mixture)
         reference = model.manifest.reference
         self._sd: Float64 = np.asarray(reference.sd, np.float64)
-        self._training = (
-            None if model.trained is None else Sample(model.trained.quantiles, reference.rows)
-        )
+        self._guesser = Guesser(model, self._mixture)
         self._probes = None
         if model.trained is not None and reference.outputs:
             self._probes = Probes(self._mixture.base, model.trained)
-        self._most_an_hour = settings.heal.max_per_hour
+        self._budget = Budget(settings.heal.max_per_hour)
         self._pool = Pool()
         self._labels_now = 0
         self._is_open: bool
-        self._is_waiting: bool
-        self._begun: list[int]
         self._pending: list[Labelled]
-        self._recent: list[Recent]
+        self._recent: Recent
         self._losses: list[tuple[float, int, int, int]]
         self._mine: Due
         self._all: Due
@@ -273,28 +217,26 @@ class Hedge(Policy):
 
     def _look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
         """Take a batch's features; the change they show."""
-        self._recent = [*self._recent, _sampled(batch)][-RECENT:]
+        self._recent.add(batch)
         means = batch.x.mean(axis=0, dtype=np.float64)
         if self._probes is not None:
             means = np.concatenate([means, self._probes(batch.x).mean(axis=0)])
         change = self._columns.add(means, len(batch))
         if change is None:
             return None
-        return self._recent[-change.batches].start_ms, change
+        return self._recent.start_ms(change.batches), change
 
     def _change(self, start_ms: int, change: Change, place: Place) -> None:
         """A new regime began at `start_ms`: what was in force may come back one day."""
-        old = [one.x for one in self._recent if one.start_ms < start_ms]
-        new = [one for one in self._recent if one.start_ms >= start_ms]
+        old, new = self._recent.cut(start_ms), len(self._recent)
         left = self._regimes.now
         if len(old) >= LEFT_FROM + 3:
             self._keep(
                 Known(np.concatenate(old), InForce(self.deployed.snapshot, self._pool.weights))
             )
         self._regimes.change(start_ms, change.raised)
-        self._recent = new
-        self._changed_at = self._batches - len(new)
-        self._columns.cut(min(len(new), 3))
+        self._changed_at = self._batches - new
+        self._columns.cut(min(new, 3))
         self._loss.cut()
         self._losses = []
         self._labels_now = 0
@@ -305,7 +247,7 @@ class Hedge(Policy):
         self._say(
             place,
             "regime-changed",
-            f"regime {self._regimes.now} began {len(new)} batches ago: {'; '.join(change.why)}",
+            f"regime {self._regimes.now} began {new} batches ago: {'; '.join(change.why)}",
             alarm_id=_alarm(self._regimes.now),
             reasons=list(change.why),
             regime=self._regimes.now,
@@ -375,7 +317,7 @@ class Hedge(Policy):
             return
         if not self._regimes.raised:
             return  # labels alone told it from the one before: features cannot
-        rows = np.concatenate([one.x for one in self._recent])
+        rows = self._recent.rows
         found = self._regimes.recognise(rows, with_left=self._age >= LEFT_FROM)
         if found is None:
             return
@@ -406,82 +348,37 @@ class Hedge(Policy):
 
     def _guess(self, place: Place) -> None:
         """Undo what all rows went through, as long as they are then as they were in training."""
-        if self._training is None or not self._recent:
+        if not self._guesser.knows_training or not self._recent:
             return
-        rows = self._steady()
+        rows = self._recent.steady(self._sd)
         if len(rows) < GUESSED_ROWS:
             return
-        least_p = BACK_P if self._is_provisional else UNMOVED_P
-        is_moved = fits(rows, self._training) <= least_p
-        found = self._guessed(rows, self._training) if is_moved else None
+        held = self._pool.lent[0] if self._is_provisional and self._pool.lent else None
+        is_moved = self._guesser.is_moved(rows, held)
+        found = self._guesser.guess(rows, held) if is_moved else None
         if found is None:
             self._unguessed(place, is_moved=is_moved)
             return
-        name, state, told = found
-        self._set_guess(name, state)
+        self._set_guess(found)
         if self._labels_now == 0 and self._changed_at and not self._is_provisional:
-            self._pool.lend(name, PROVISIONAL)
+            self._pool.lend(found.expert, PROVISIONAL)
             self._is_open = False
             self._say(
                 place,
                 "heal-provisional",
-                f"{told}: undone, provisionally",
-                reasons=[told],
+                f"{found.told}: undone, provisionally",
+                reasons=[found.told],
                 weights=self._pool.weights,
             )
 
-    def _guessed(self, rows: Float32, training: Sample) -> tuple[str, State, str] | None:
-        """The expert that undoes it, its numbers, and what happened in words.
-
-        What counts already stays as long as it makes sense: looked at again and again, chance
-        would speak against it one day.
-        """
-        lent = self._pool.lent[0] if self._pool.lent is not None else None
-        for name in sorted(GUESSES, key=lambda name: name != lent):
-            least_p = alignment.STAYS_P if name == lent else alignment.FITS_P
-            if name == ALIGNMENT:
-                moved = alignment.shift(rows, training, self._sd, least_p)
-                if moved is None or np.abs(moved / self._sd).max() > FARTHEST_SD:
-                    continue
-                names = self._model.features
-                told = [f"{names[n]} by {moved[n]:+.3g}" for n in np.flatnonzero(moved)]
-                state = {"shift": torch.from_numpy(moved)}
-                return name, state, f"all rows have only moved, {', '.join(told)}"
-            p = self._mixture.probabilities(rows, {FROZEN: {}})[0]
-            share = self._model.manifest.reference.fraud_share
-            bias = prevalence.bias(rows, p, training, share, least_p)
-            if bias is not None:
-                told_odds = f"only the odds of fraud have moved, by {bias:+.2f}"
-                return name, {"bias": torch.tensor(bias)}, told_odds
-        return None
-
-    def _steady(self) -> Float32:
-        """Rows of the newest batches whose means agree: as many as there are."""
-        means = np.array([one.x.mean(axis=0, dtype=np.float64) for one in self._recent])
-        rows = np.mean([len(one.x) for one in self._recent])
-        best = min(3, len(means))
-        for count in (5, 7, 10, 14, 20):
-            if count > len(means):
-                break
-            half = count // 2
-            error = self._sd * np.sqrt((1 / half + 1 / (count - half)) / rows)
-            moved = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
-            if moved.max() > STEADY_SE:
-                break
-            best = count
-        return np.concatenate([one.x for one in self._recent[-best:]])
-
-    def _set_guess(self, name: str, state: State) -> None:
-        held = self._pool.states.get(name)
-        if held is not None:
-            scale = torch.from_numpy(self._sd) if name == ALIGNMENT else 1.0
-            moved = [((state[key] - held[key]) / scale).abs().max() for key in state]
-            if max(moved) <= GUESS_MOVED:
-                return
-        self._pool.put(name, state)
+    def _set_guess(self, found: Guess) -> None:
+        held = self._pool.states.get(found.expert)
+        if held is not None and not self._guesser.has_moved(found, held):
+            return
+        self._pool.put(found.expert, found.state)
         if held is None:
             # Its weight comes with labels, or is lent where there are none.
-            self._pool.admit(name, trace=True)
+            self._pool.admit(found.expert, trace=True)
 
     @property
     def _is_provisional(self) -> bool:
@@ -523,7 +420,7 @@ class Hedge(Policy):
         left = self._regimes.left
         if self._is_provisional or self._regimes.now in known or left not in known:
             return
-        rows = np.concatenate([one.x for one in self._recent])
+        rows = self._recent.rows
         then = known[left].sample
         p = fits(rows, Sample(then, len(then)))
         if p >= CHANGED_P:
@@ -553,17 +450,17 @@ class Hedge(Policy):
         """Are there enough labelled rows that are new, and is there a heal left in this hour?"""
         if self._request is not None or not (self._mine.is_due or self._all.is_due):
             return False
-        self._begun = [begun for begun in self._begun if begun > now_ms - HOUR_MS]
-        if len(self._begun) < self._most_an_hour:
-            self._is_waiting = False
+        budget = self._budget
+        if budget.allows(now_ms):
+            budget.is_spent = False
             return True
-        if not self._is_waiting:
-            self._is_waiting = True
+        if not budget.is_spent:
+            budget.is_spent = True
             self._say(
                 place,
                 "heal-postponed",
-                f"{len(self._begun)} heals within an hour are as many as heal.max_per_hour allows",
-                heals=len(self._begun),
+                f"{len(budget.begun)} heals within an hour are as many as heal.max_per_hour allows",
+                heals=len(budget.begun),
             )
         return False
 
@@ -577,7 +474,7 @@ class Hedge(Policy):
             self._all.fresh = 0
             wanted.append("all")
         if self._submit(Request(place, self._regimes.now, wanted)):
-            self._begun.append(now_ms)
+            self._budget.spend(now_ms)
             self._move(place)
             if self._inline:
                 self.settle(idle)
@@ -692,7 +589,7 @@ class Hedge(Policy):
             self._move(place)
         self._memory.drop(partition)
         self._pending = [rows for rows in self._pending if rows.partition != partition]
-        self._recent = [one for one in self._recent if one.partition != partition]
+        self._recent.drop(partition)
 
     def retire(self) -> None:
         """Another replica heals from now on: what was in mind here is its."""
@@ -725,22 +622,14 @@ class Hedge(Policy):
                 "loss": self._loss.state(),
                 "losses": self._losses,
                 "regimes": self._regimes.state(),
-                "recent": [
-                    [one.partition, one.first_offset, one.last_offset] for one in self._recent
-                ],
+                "recent": self._recent.places(),
                 "batches": self._batches,
                 "changed_at": self._changed_at,
                 "labels": [self._labels_ever, self._labels_now],
                 "due": [self._mine, self._all],
                 "judged": self._judged,
-                "begun": self._begun,
-                "said": [
-                    self._is_open,
-                    self._is_waiting,
-                    self._unsure,
-                    self._abstained,
-                    self._signal_lost,
-                ],
+                "budget": [self._budget.begun, self._budget.is_spent],
+                "said": [self._is_open, self._unsure, self._abstained, self._signal_lost],
                 "request": self._request,
             },
         }
@@ -762,15 +651,13 @@ class Hedge(Policy):
         self._loss.load(mine["loss"])
         self._losses = [(mean, rows, frauds, first) for mean, rows, frauds, first in mine["losses"]]
         self._regimes.load(mine["regimes"], memories.regimes, memories.snapshots)
-        self._recent = [_sampled(batch) for batch in memories.batches]
+        self._recent = Recent(memories.batches)
         self._batches, self._changed_at = mine["batches"], mine["changed_at"]
         self._labels_ever, self._labels_now = mine["labels"]
         self._mine, self._all = (Due(**each) for each in mine["due"])
         self._judged = list(mine["judged"])
-        self._begun = list(mine["begun"])
-        self._is_open, self._is_waiting, self._unsure, self._abstained, self._signal_lost = mine[
-            "said"
-        ]
+        self._budget.begun, self._budget.is_spent = mine["budget"]
+        self._is_open, self._unsure, self._abstained, self._signal_lost = mine["said"]
         asked = mine["request"]
         if asked is not None:
             self._asked = Request(Place(**asked["place"]), asked["regime"], asked["wanted"])
@@ -787,7 +674,7 @@ class Hedge(Policy):
         self._memory = Memory()
         self._regimes = Regimes()
         self._pending = []  # joined since the last batch ended
-        self._recent = []  # since the change
+        self._recent = Recent()  # since the change
         self._batches = 0
         self._changed_at = 0  # batches, when the present regime began; 0: none ever did
         self._labels_ever = False
@@ -796,24 +683,11 @@ class Hedge(Policy):
         self._losses = []  # mean, rows, frauds and first time, not yet judged
         self._judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         self._is_open = False  # a change that nothing has answered yet
-        self._begun = []  # event times of the last hour's heals
-        self._is_waiting = False  # a heal is due and the hour has had its heals
         self._unsure = False  # the base rate was let in, in this regime
         self._abstained = False  # and it was said that nothing can be healed
         self._signal_lost = False
         self._request = None  # the heal in flight
         self._asked = None
-
-
-def _sampled(batch: MonitorBatch) -> Recent:
-    place, step = batch.place, max(1, len(batch) // SAMPLED)
-    return Recent(
-        batch.x[::step][:SAMPLED],
-        place.partition,
-        batch.first_offset,
-        place.offset,
-        batch.start_ms,
-    )
 
 
 def _watched(model: Model, *, outputs: bool) -> FeatureChange:

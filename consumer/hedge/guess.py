@@ -1,0 +1,92 @@
+"""What all rows went through, told from the rows alone: the heals that need no label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from consumer.columns import Float32, Float64
+from consumer.experts import State, alignment, prevalence
+from consumer.mixture import FROZEN, Mixture
+from consumer.model_directory import Model
+from consumer.reference import Sample, fits
+
+ALIGNMENT, PREVALENCE = "alignment", "prevalence"
+GUESSES = (ALIGNMENT, PREVALENCE)
+# More likely the rows of today are those of training, and nothing is to be undone; or no longer.
+UNMOVED_P, BACK_P = 0.002, 0.1
+FARTHEST_SD = 5.0  # an alignment by more would not be a guess
+MOVED = 0.05  # in sd, or in log odds: by less a guess stays where it is
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """The expert that undoes it, its numbers, and what happened in words."""
+
+    expert: str
+    state: State
+    told: str
+
+
+class Guesser:
+    """Compares rows with training's."""
+
+    def __init__(self, model: Model, mixture: Mixture) -> None:
+        reference = model.manifest.reference
+        self._names = model.features
+        self._sd: Float64 = np.asarray(reference.sd, np.float64)
+        self._share = reference.fraud_share
+        self._mixture = mixture
+        self._training = (
+            None if model.trained is None else Sample(model.trained.quantiles, reference.rows)
+        )
+
+    @property
+    def knows_training(self) -> bool:
+        """Without what training looked like there is nothing to compare with."""
+        return self._training is not None
+
+    def is_moved(self, rows: Float32, held: str | None) -> bool:
+        """Are `rows: (rows, features)` others than training's? `held`: the guess that counts."""
+        assert self._training is not None
+        return fits(rows, self._training) <= (UNMOVED_P if held is None else BACK_P)
+
+    def guess(self, rows: Float32, held: str | None) -> Guess | None:
+        """What undoes it, if anything does.
+
+        What counts already stays as long as it makes sense: looked at again and again, chance
+        would speak against it one day.
+        """
+        for name in sorted(GUESSES, key=lambda name: name != held):
+            least_p = alignment.STAYS_P if name == held else alignment.FITS_P
+            of = self._alignment if name == ALIGNMENT else self._prevalence
+            found = of(rows, least_p)
+            if found is not None:
+                return found
+        return None
+
+    def has_moved(self, guess: Guess, held: State) -> bool:
+        """Does it differ from what is held by more than is worth saying?"""
+        scale = torch.from_numpy(self._sd) if guess.expert == ALIGNMENT else 1.0
+        moved = [((guess.state[key] - held[key]) / scale).abs().max() for key in held]
+        return bool(max(moved) > MOVED)
+
+    def _alignment(self, rows: Float32, least_p: float) -> Guess | None:
+        assert self._training is not None
+        moved = alignment.shift(rows, self._training, self._sd, least_p)
+        if moved is None or np.abs(moved / self._sd).max() > FARTHEST_SD:
+            return None
+        told = [f"{self._names[n]} by {moved[n]:+.3g}" for n in np.flatnonzero(moved)]
+        state = {"shift": torch.from_numpy(moved)}
+        return Guess(ALIGNMENT, state, f"all rows have only moved, {', '.join(told)}")
+
+    def _prevalence(self, rows: Float32, least_p: float) -> Guess | None:
+        assert self._training is not None
+        p = self._mixture.probabilities(rows, {FROZEN: {}})[0]
+        bias = prevalence.bias(rows, p, self._training, self._share, least_p)
+        if bias is None:
+            return None
+        state = {"bias": torch.tensor(bias)}
+        return Guess(PREVALENCE, state, f"only the odds of fraud have moved, by {bias:+.2f}")

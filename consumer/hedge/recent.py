@@ -1,0 +1,82 @@
+"""The newest monitor batches since the change, sampled: what the stream looks like now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from consumer.columns import Float32, Float64
+from consumer.policy import MonitorBatch
+
+BATCHES, SAMPLED = 20, 100  # at most, and rows of each
+STEADY_SE = 3.5  # by less the means of two halves of them differ, where they are steady
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    x: Float32  # (rows, features)
+    partition: int
+    first_offset: int
+    last_offset: int
+    start_ms: int
+
+    @staticmethod
+    def of(batch: MonitorBatch) -> _Batch:
+        place, step = batch.place, max(1, len(batch) // SAMPLED)
+        x = batch.x[::step][:SAMPLED]
+        return _Batch(x, place.partition, batch.first_offset, place.offset, batch.start_ms)
+
+
+class Recent:
+    """Oldest first."""
+
+    def __init__(self, batches: Sequence[MonitorBatch] = ()) -> None:
+        self._batches = [_Batch.of(batch) for batch in batches]
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def add(self, batch: MonitorBatch) -> None:
+        """One more has ended."""
+        self._batches = [*self._batches, _Batch.of(batch)][-BATCHES:]
+
+    def start_ms(self, batches: int) -> int:
+        """When the last so many began."""
+        return self._batches[-batches].start_ms
+
+    def cut(self, start_ms: int) -> list[Float32]:
+        """Keep those that began then or later; returns the others, (rows, features) each."""
+        old = [one.x for one in self._batches if one.start_ms < start_ms]
+        self._batches = [one for one in self._batches if one.start_ms >= start_ms]
+        return old
+
+    def drop(self, partition: int) -> None:
+        """Another replica has it now."""
+        self._batches = [one for one in self._batches if one.partition != partition]
+
+    @property
+    def rows(self) -> Float32:
+        """All of them, (rows, features)."""
+        return np.concatenate([one.x for one in self._batches])
+
+    def steady(self, sd: Float64) -> Float32:
+        """Rows of the newest batches whose means agree: as many as there are."""
+        means = np.array([one.x.mean(axis=0, dtype=np.float64) for one in self._batches])
+        rows = np.mean([len(one.x) for one in self._batches])
+        best = min(3, len(means))
+        for count in (5, 7, 10, 14, 20):
+            if count > len(means):
+                break
+            half = count // 2
+            error = sd * np.sqrt((1 / half + 1 / (count - half)) / rows)
+            moved = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
+            if moved.max() > STEADY_SE:
+                break
+            best = count
+        return np.concatenate([one.x for one in self._batches[-best:]])
+
+    def places(self) -> list[tuple[int, int, int]]:
+        """Partition, first and last offset of each: where a restart finds them again."""
+        return [(one.partition, one.first_offset, one.last_offset) for one in self._batches]
