@@ -204,24 +204,38 @@ def test_more_heals_than_an_hour_allows_have_to_wait_and_it_is_said_once():
     assert told["heals"] == 7
 
 
-def test_a_share_of_fraud_that_falls_is_followed_without_a_label():
-    given = stream(12_000, seed=5)
+def of_other_share(keep):
+    """Rows 4,000 and on only where `keep(fraud, at)` says so: another share of them is fraud."""
+    given = stream(20_000, seed=5)
     transactions, fraud = given.transactions, given.labels.is_fraud
     at = np.arange(len(fraud))
-    kept = np.flatnonzero((fraud == 0) | (at < 4_000) | (at % 5 == 0))
+    kept = np.flatnonzero((at < 4_000) | keep(fraud == 1, at))[:10_000]
     times, offsets = transactions.event_time[: len(kept)], transactions.offset[: len(kept)]
     ids, x = [transactions.ids[n] for n in kept], transactions.x[kept]
-    now = Stream(
+    return Stream(
         replace(transactions, ids=ids, x=x, event_time=times, offset=offsets),
         replace(given.labels, is_fraud=fraud[kept]),
     )
 
-    out = ran(now, {"batch.rows": 100}, late_ms=NEVER)
 
-    (told,) = said(out, "heal-provisional")
-    assert "odds of fraud" in told["reasons"][0]
-    healed, frozen = losses(out, now, start=6_000)
+def test_a_share_of_fraud_that_rises_is_followed_without_a_label():
+    given = of_other_share(lambda fraud, at: fraud | (at % 3 == 0))
+
+    out = ran(given, {"batch.rows": 100}, late_ms=NEVER)
+
+    assert any("odds of fraud" in told["reasons"][0] for told in said(out, "heal-provisional"))
+    healed, frozen = losses(out, given, start=6_000)
     assert healed < frozen
+
+
+def test_fraud_that_seems_rarer_without_a_label_may_only_look_different():
+    given = of_other_share(lambda fraud, at: ~fraud | (at % 5 == 0))
+
+    out = ran(given, {"batch.rows": 100}, late_ms=NEVER)
+
+    assert said(out, "regime-changed")
+    told = [each["weights"] for each in said(out, "heal-provisional")]
+    assert all(each.get("prevalence", 0.0) < 0.02 for each in told)
 
 
 def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():

@@ -21,7 +21,7 @@ from consumer.reference import Sample, fits
 
 ROUNDS = 200
 LEAST_SHARE = 1e-5
-LEAST_ROWS = 100  # that the weighed rows are worth: fewer look like anything
+LEAST_ROWS = 500  # that the weighed rows are worth: fewer would hide a new kind of fraud
 
 
 class Prevalence:

@@ -28,6 +28,9 @@ class Guess:
     expert: str
     state: State
     told: str
+    # May it count before a label speaks for it? Fraud that seems to have become rarer may only look
+    # different now: nobody lowers scores on that.
+    is_safe: bool = True
 
 
 class Guesser:
@@ -89,4 +92,5 @@ class Guesser:
         if bias is None:
             return None
         state = {"bias": torch.tensor(bias)}
-        return Guess(PREVALENCE, state, f"only the odds of fraud have moved, by {bias:+.2f}")
+        told = f"only the odds of fraud seem to have moved, by {bias:+.2f}"
+        return Guess(PREVALENCE, state, told, is_safe=bias > 0)

@@ -54,6 +54,7 @@ PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
 CHANGED_P = 1e-4  # at most so likely rows are those of the regime before: the change is sure
 GUESSED_ROWS = 100  # fewer look like anything
+ABSTAIN_FROM = 3  # batches after a change
 # With so many labelled rows and so little skill, there is no signal left to heal towards.
 SIGNAL_ROWS, SIGNAL_SKILL = 300, 0.1
 
@@ -360,16 +361,32 @@ class Hedge(Policy):
             self._unguessed(place, is_moved=is_moved)
             return
         self._set_guess(found)
-        if self._labels_now == 0 and self._changed_at and not self._is_provisional:
-            self._pool.lend(found.expert, PROVISIONAL)
-            self._is_open = False
-            self._say(
-                place,
-                "heal-provisional",
-                f"{found.told}: undone, provisionally",
-                reasons=[found.told],
-                weights=self._pool.weights,
-            )
+        if self._labels_now or not self._changed_at or self._is_provisional:
+            return
+        if not found.is_safe:
+            self._abstain(place, found.told)
+            return
+        self._pool.lend(found.expert, PROVISIONAL)
+        self._is_open = False
+        self._say(
+            place,
+            "heal-provisional",
+            f"{found.told}: undone, provisionally",
+            reasons=[found.told],
+            weights=self._pool.weights,
+        )
+
+    def _abstain(self, place: Place, why: str) -> None:
+        """Say once a regime that nothing can be healed without labels."""
+        if self._abstained or self._age < ABSTAIN_FROM:
+            return
+        self._abstained = True
+        self._say(
+            place,
+            "cannot-heal",
+            f"{why}, and no label of it has come: nothing is healed until labels come",
+            regime=self._regimes.now,
+        )
 
     def _set_guess(self, found: Guess) -> None:
         held = self._pool.states.get(found.expert)
@@ -399,16 +416,8 @@ class Hedge(Policy):
                 "the rows no longer look as if they had only moved: the provisional heal is gone",
                 weights=self._pool.weights,
             )
-        silent = self._labels_now == 0 and self._age >= 3
-        if is_moved and silent and not self._abstained and not self._guesses:
-            self._abstained = True
-            self._say(
-                place,
-                "cannot-heal",
-                "the stream has changed, not only moved, and no label of it has come: nothing is "
-                "healed until labels come",
-                regime=self._regimes.now,
-            )
+        if is_moved and self._labels_now == 0 and not self._guesses:
+            self._abstain(place, "the stream has changed, not only moved")
 
     def _doubt(self, place: Place) -> None:
         """A change is sure, and labels of it are on their way: be less sure until they come."""
