@@ -1,6 +1,6 @@
 """When did the stream change? On the means of its features, and on the loss where labels tell.
 
-Both compare the last one, two and three batches with all before them since the last change.
+Both compare the last few batches with all before them since the last change.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from consumer.columns import Float64
 
-LAST = 3  # batches that a change may have begun in
-BEFORE = 5  # batches before them, at least
-# Standard errors, by the number of last batches: the fewer, the more often by chance.
-FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5}
-LOSS_SE = 4.5
+BEFORE = 5  # batches, at least
+# Standard errors, by the number of last batches: a step shows in few, a small change in many.
+FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5, 6: 4.5, 10: 4.5}
+LOSS_LAST, LOSS_SE = 3, 4.5
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
@@ -34,52 +33,67 @@ class Change:
     raised: Mapping[str, float] = field(default_factory=dict)  # by feature: z in limits
 
 
-@dataclass(slots=True)
 class _History:
-    """Batches since the last change: the last three, and sums over those before."""
+    """Batches since the last change: the newest ones, and sums over those before."""
 
-    last: list[Float64] = field(default_factory=list)
-    count: int = 0
-    total: Any = 0.0
-    squares: Any = 0.0
-    newest: Any = 0.0  # of those before
-    jumps: Any = 0.0  # half the squared differences of neighbours: a variance that no trend raises
+    def __init__(self, newest: int) -> None:
+        self._newest = newest  # how many are kept
+        self.last: list[Float64] = []
+        self._count: int
+        self._total: Any
+        self._squares: Any
+        self._before: Any  # the newest of those before
+        self._jumps: Any  # half the squared differences of neighbours: no trend raises them
+        self.cut(0)
 
     def add(self, value: Float64) -> None:
+        """The newest batch."""
         self.last.append(value)
-        if len(self.last) > LAST:
+        if len(self.last) > self._newest:
             old = self.last.pop(0)
-            if self.count:
-                self.jumps = self.jumps + (old - self.newest) ** 2 / 2
-            self.count += 1
-            self.total = self.total + old
-            self.squares = self.squares + old**2
-            self.newest = old
+            if self._count:
+                self._jumps = self._jumps + (old - self._before) ** 2 / 2
+            self._count += 1
+            self._total = self._total + old
+            self._squares = self._squares + old**2
+            self._before = old
+
+    def before(self, batches: int) -> tuple[int, Any, Any]:
+        """Of all but the last so many: how many, their sum, and that of their squares."""
+        more = self.last[:-batches]
+        return (
+            self._count + len(more),
+            self._total + sum(more),
+            self._squares + sum(each**2 for each in more),
+        )
 
     def cut(self, batches: int) -> None:
-        self.last = self.last[len(self.last) - batches :]
-        self.count, self.total, self.squares, self.newest, self.jumps = 0, 0.0, 0.0, 0.0, 0.0
+        """Only the last so many are left."""
+        self.last = self.last[-batches:] if batches else []
+        self._count = 0
+        self._total = self._squares = self._before = self._jumps = 0.0
 
     def variance(self, trained: Float64) -> Float64:
         """Of a batch's mean: as trained, or more where the batches say so."""
-        pooled = (TRAINED_BATCHES * trained + self.jumps) / (
-            TRAINED_BATCHES + max(0, self.count - 1)
-        )
+        neighbours = max(0, self._count - 1)
+        pooled = (TRAINED_BATCHES * trained + self._jumps) / (TRAINED_BATCHES + neighbours)
         found: Float64 = np.maximum(trained, pooled)
         return found
 
     def state(self) -> dict[str, Any]:
-        sums = (self.total, self.squares, self.newest, self.jumps)
+        """What a restart needs."""
+        sums = (self._total, self._squares, self._before, self._jumps)
         return {
             "last": [v.tolist() for v in self.last],
-            "count": self.count,
+            "count": self._count,
             "sums": [np.asarray(value).tolist() for value in sums],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
         self.last = [np.asarray(value, np.float64) for value in state["last"]]
-        self.count = state["count"]
-        self.total, self.squares, self.newest, self.jumps = (
+        self._count = state["count"]
+        self._total, self._squares, self._before, self._jumps = (
             np.asarray(value, np.float64) for value in state["sums"]
         )
 
@@ -102,7 +116,7 @@ class FeatureChange:
         self._sd: Float64 = np.asarray(sd, np.float64)
         self._unrest: Float64 = np.asarray(unrest or np.ones(len(sd)), np.float64)
         self._skewness: Float64 = np.asarray(skewness or np.zeros(len(sd)), np.float64)
-        self._history = _History()
+        self._history = _History(max(FEATURES_SE))
         self._rows = 0.0  # a batch, in the mean
         self._batches = 0
 
@@ -132,14 +146,14 @@ class FeatureChange:
         self._history.add(mean)
         self._batches += 1
         self._rows += (rows - self._rows) / self._batches
-        before = self._history.count
-        if before < BEFORE:
-            return
-        reference = self._history.total / before
         variance = self._history.variance(self._sd**2 / self._rows)
         for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
+            before, total, _ = self._history.before(batches)
+            if before < BEFORE:
+                continue
             error = np.sqrt(variance * (1 / batches + 1 / before))
             last = np.mean(self._history.last[-batches:], axis=0)
+            reference = total / before
             z = (last - reference) / error
             skewed = np.sign(z) * self._skewness / np.sqrt(batches * self._rows)
             yield batches, z, limit + np.maximum(0.0, skewed) * (limit**2 - 1) / 6
@@ -199,7 +213,7 @@ class LossChange:
     """Mean loss of the mixture on labelled rows, upwards only."""
 
     def __init__(self) -> None:
-        self._history = _History()
+        self._history = _History(LOSS_LAST)
         self._learning = 0  # means to come that say more of learning than of the stream
 
     def add(self, loss: float) -> Change | None:
@@ -208,12 +222,12 @@ class LossChange:
             self._learning -= 1
             return None
         self._history.add(np.float64(loss))  # type: ignore[arg-type]
-        before = self._history.count
+        before, total, squares = self._history.before(LOSS_LAST)
         if before < BEFORE:
             return None
-        mean = self._history.total / before
-        variance = max(float(self._history.squares / before - mean**2), LEAST_LOSS_SD**2)
-        for batches in sorted(FEATURES_SE, reverse=True):
+        mean = total / before
+        variance = max(float(squares / before - mean**2), LEAST_LOSS_SD**2)
+        for batches in range(LOSS_LAST, 0, -1):
             error = np.sqrt(variance * (1 / batches + 1 / before))
             z = float((np.mean(self._history.last[-batches:]) - mean) / error)
             if z > LOSS_SE:

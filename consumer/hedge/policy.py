@@ -237,7 +237,7 @@ class Hedge(Policy):
             )
         self._regimes.change(start_ms, change.raised)
         self._changed_at = self._batches - new
-        self._columns.cut(min(new, 3))
+        self._columns.cut(new)
         self._loss.cut()
         self._losses = []
         self._labels_now = 0

@@ -43,8 +43,8 @@ class Recent:
         self._batches = [*self._batches, _Batch.of(batch)][-BATCHES:]
 
     def start_ms(self, batches: int) -> int:
-        """When the last so many began."""
-        return self._batches[-batches].start_ms
+        """When the last so many began; of a partition that is gone they are not here any more."""
+        return self._batches[-min(batches, len(self._batches))].start_ms
 
     def cut(self, start_ms: int) -> list[Float32]:
         """Keep those that began then or later; returns the others, (rows, features) each."""
