@@ -166,7 +166,7 @@ def reference():
 def test_rows_that_only_moved_are_moved_back():
     then, sd = reference()
 
-    found = shift(learning(300, translated=DRIFT).x, then, sd)
+    found, _ = shift(learning(300, translated=DRIFT).x, then, sd)
 
     assert found is not None
     assert found.tolist() == [0, pytest.approx(-DRIFT, abs=0.3), 0]

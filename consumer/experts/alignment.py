@@ -38,10 +38,13 @@ class Alignment:
         return view.base.of(view.x - state["shift"])
 
 
-def shift(now: Float32, then: Sample, sd: Float64, least_p: float = FITS_P) -> Float32 | None:
-    """How far each feature moved, (features,); None where the rows did not only move.
+def shift(
+    now: Float32, then: Sample, sd: Float64, least_p: float = FITS_P
+) -> tuple[Float32, float] | None:
+    """How far each feature moved, (features,), and how likely rows moved back are training's.
 
-    `now: (rows, features)`; `sd: (features,)` of training; `least_p`: less likely is refused.
+    None where they did not only move. `now: (rows, features)`; `sd: (features,)` of training;
+    `least_p`: less likely is refused.
     """
     difference = now.mean(axis=0) - then.x.mean(axis=0)
     error = sd * np.sqrt(1 / len(now) + 1 / then.rows)
@@ -49,9 +52,10 @@ def shift(now: Float32, then: Sample, sd: Float64, least_p: float = FITS_P) -> F
     if not found.any():
         return None
     back = now - found
-    if fits(back, then) <= least_p or _shape(back, then, sd) > SHAPE_SE:
+    p = fits(back, then)
+    if p <= least_p or _shape(back, then, sd) > SHAPE_SE:
         return None
-    return found
+    return found, p
 
 
 def _shape(one: Float32, other: Sample, sd: Float64) -> float:

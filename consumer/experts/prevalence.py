@@ -51,9 +51,10 @@ def share_of(p: Float64, trained: float) -> float:
 
 def bias(
     now: Float32, p: Float64, then: Sample, trained: float, least_p: float = FITS_P
-) -> float | None:
-    """What to add to the log odds; None where more than the share has changed, or not even that.
+) -> tuple[float, float] | None:
+    """What to add to the log odds, and how likely rows weighed back are training's.
 
+    None where more than the share has changed, or not even that.
     `now: (rows, features)` with frozen scores `p: (rows,)`; `least_p`: less likely is refused.
     """
     trained = min(max(trained, LEAST_SHARE), 1 - LEAST_SHARE)
@@ -65,9 +66,10 @@ def bias(
     weight = fraud * trained / share + (1 - fraud) * (1 - trained) / (1 - share)
     if weight.sum() ** 2 < LEAST_ROWS * float(weight @ weight):
         return None
-    if fits(now, then, weight) <= least_p:
+    fit = fits(now, then, weight)
+    if fit <= least_p:
         return None
-    return math.log(share / (1 - share) * (1 - trained) / trained)
+    return math.log(share / (1 - share) * (1 - trained) / trained), fit
 
 
 def _posterior(p: Float64, trained: float, share: float) -> Float64:

@@ -18,15 +18,17 @@ GUESSES = (ALIGNMENT, PREVALENCE)
 # More likely the rows of today are those of training, and nothing is to be undone; or no longer.
 UNMOVED_P, BACK_P = 0.002, 0.1
 FARTHEST_SD = 5.0  # an alignment by more would not be a guess
+STAYING = 10.0  # times as likely another one has to be
 MOVED = 0.05  # in sd, or in log odds: by less a guess stays where it is
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """The expert that undoes it, its numbers, and what happened in words."""
+    """The expert that undoes it, its numbers, how likely it is, and what happened in words."""
 
     expert: str
     state: State
+    p: float
     told: str
     # May it count before a label speaks for it? Fraud that seems to have become rarer may only look
     # different now: nobody lowers scores on that.
@@ -57,18 +59,15 @@ class Guesser:
         return fits(rows, self._training) <= (UNMOVED_P if held is None else BACK_P)
 
     def guess(self, rows: Float32, held: str | None) -> Guess | None:
-        """What undoes it, if anything does.
+        """What undoes it best, if anything does.
 
-        What counts already stays as long as it makes sense: looked at again and again, chance
-        would speak against it one day.
+        What counts already stays as long as it makes sense and nothing makes much more: looked at
+        again and again, chance would speak against it one day.
         """
-        for name in sorted(GUESSES, key=lambda name: name != held):
-            least_p = alignment.STAYS_P if name == held else alignment.FITS_P
-            of = self._alignment if name == ALIGNMENT else self._prevalence
-            found = of(rows, least_p)
-            if found is not None:
-                return found
-        return None
+        found = [self._alignment(rows, held), self._prevalence(rows, held)]
+        some = [guess for guess in found if guess is not None]
+        favour = {held: STAYING}
+        return max(some, key=lambda one: one.p * favour.get(one.expert, 1.0), default=None)
 
     def has_moved(self, guess: Guess, held: State) -> bool:
         """Does it differ from what is held by more than is worth saying?"""
@@ -76,21 +75,27 @@ class Guesser:
         moved = [((guess.state[key] - held[key]) / scale).abs().max() for key in held]
         return bool(max(moved) > MOVED)
 
-    def _alignment(self, rows: Float32, least_p: float) -> Guess | None:
+    def _alignment(self, rows: Float32, held: str | None) -> Guess | None:
         assert self._training is not None
-        moved = alignment.shift(rows, self._training, self._sd, least_p)
-        if moved is None or np.abs(moved / self._sd).max() > FARTHEST_SD:
+        found = alignment.shift(rows, self._training, self._sd, _least_p(ALIGNMENT, held))
+        if found is None or np.abs(found[0] / self._sd).max() > FARTHEST_SD:
             return None
+        moved, p = found
         told = [f"{self._names[n]} by {moved[n]:+.3g}" for n in np.flatnonzero(moved)]
         state = {"shift": torch.from_numpy(moved)}
-        return Guess(ALIGNMENT, state, f"all rows have only moved, {', '.join(told)}")
+        return Guess(ALIGNMENT, state, p, f"all rows have only moved, {', '.join(told)}")
 
-    def _prevalence(self, rows: Float32, least_p: float) -> Guess | None:
+    def _prevalence(self, rows: Float32, held: str | None) -> Guess | None:
         assert self._training is not None
-        p = self._mixture.probabilities(rows, {FROZEN: {}})[0]
-        bias = prevalence.bias(rows, p, self._training, self._share, least_p)
-        if bias is None:
+        scores = self._mixture.probabilities(rows, {FROZEN: {}})[0]
+        least_p = _least_p(PREVALENCE, held)
+        found = prevalence.bias(rows, scores, self._training, self._share, least_p)
+        if found is None:
             return None
-        state = {"bias": torch.tensor(bias)}
+        bias, p = found
         told = f"only the odds of fraud seem to have moved, by {bias:+.2f}"
-        return Guess(PREVALENCE, state, told, is_safe=bias > 0)
+        return Guess(PREVALENCE, {"bias": torch.tensor(bias)}, p, told, is_safe=bias > 0)
+
+
+def _least_p(name: str, held: str | None) -> float:
+    return alignment.STAYS_P if name == held else alignment.FITS_P

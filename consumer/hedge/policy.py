@@ -361,9 +361,10 @@ class Hedge(Policy):
             self._unguessed(place, is_moved=is_moved)
             return
         self._set_guess(found)
-        if self._labels_now or not self._changed_at or self._is_provisional:
+        if self._labels_now or not self._changed_at or found.expert == held:
             return
         if not found.is_safe:
+            self._withdraw(place)
             self._abstain(place, found.told)
             return
         self._pool.lend(found.expert, PROVISIONAL)
@@ -406,16 +407,21 @@ class Hedge(Policy):
     def _guesses(self) -> set[str]:
         return {name for name in GUESSES if name in self._pool.states}
 
+    def _withdraw(self, place: Place) -> None:
+        """A provisional heal makes no sense any more."""
+        if not self._is_provisional or self._pool.lent is None:
+            return
+        self._pool.leave(self._pool.lent[0])
+        self._is_open = True
+        self._say(
+            place,
+            "heal-withdrawn",
+            "the rows no longer look as if they had only moved: the provisional heal is gone",
+            weights=self._pool.weights,
+        )
+
     def _unguessed(self, place: Place, *, is_moved: bool) -> None:
-        if self._is_provisional and self._pool.lent is not None:
-            self._pool.leave(self._pool.lent[0])
-            self._is_open = True
-            self._say(
-                place,
-                "heal-withdrawn",
-                "the rows no longer look as if they had only moved: the provisional heal is gone",
-                weights=self._pool.weights,
-            )
+        self._withdraw(place)
         if is_moved and self._labels_now == 0 and not self._guesses:
             self._abstain(place, "the stream has changed, not only moved")
 

@@ -10,7 +10,7 @@ from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 from tests.integration import consuming, killing, outcomes
 
-ROWS = {"paper": 20_000, "hedge": 10_000}
+ROWS = {"paper": 20_000, "hedge": 6_000}
 DELAY_MS = 60_000  # 600 rows late
 
 
