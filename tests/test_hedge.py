@@ -1,6 +1,7 @@
 """The policy `hedge` on small streams: what it answers to what happens, and what it says of it."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import orjson
@@ -109,7 +110,7 @@ def test_rows_that_moved_are_healed_with_labels_or_without(late_ms):
 
 
 def test_a_new_kind_of_fraud_is_learnt_from_its_labels():
-    given = after(novel, 3 * CLEAN)
+    given = after(novel, 2 * CLEAN)
 
     healed, frozen = losses(ran(given), given)
 
@@ -141,7 +142,7 @@ def test_where_the_signal_is_gone_scores_are_calibrated_and_it_is_said():
 
 
 def test_on_a_stream_that_does_not_change_it_does_no_harm():
-    given = after(lambda x, fraud: None, 4 * CLEAN)
+    given = after(lambda x, fraud: None, 2 * CLEAN)
 
     out = ran(given)
 
@@ -165,10 +166,15 @@ def test_a_regime_that_comes_back_is_recognised_before_its_labels_come():
     assert healed < frozen + 0.05
 
 
-def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate():
+@cache
+def of_a_sure_change():
+    """A stream that changes for good, its labels late, and what was said of it."""
     given = after(onto_fraud, 2 * CLEAN)
+    return given, ran(given, late_ms=25 * BATCH * STEP_MS)
 
-    out = ran(given, late_ms=25 * BATCH * STEP_MS)
+
+def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate():
+    given, out = of_a_sure_change()
 
     (told,) = said(out, "less-sure")
     assert told["weights"]["base_rate"] == pytest.approx(0.4)
@@ -239,8 +245,7 @@ def test_fraud_that_seems_rarer_without_a_label_may_only_look_different():
 
 
 def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():
-    given = after(onto_fraud, 2 * CLEAN)
-    out = ran(given, late_ms=25 * BATCH * STEP_MS)
+    _, out = of_a_sure_change()
 
     for event in out.events:
         conforms("event", event)
@@ -288,7 +293,7 @@ def test_what_was_said_and_kept_of_weights_stays_when_a_member_leaves():
 
 
 def test_at_most_one_activation_a_batch_and_each_before_its_first_score():
-    out = ran(after(translate, CLEAN))
+    _, out = of_a_sure_change()
 
     at = [each.place.offset for each in out.activations]
     assert len(set(at)) == len(at)
