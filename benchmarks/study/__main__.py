@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from benchmarks.markdown import table
-from benchmarks.study import plots
+from benchmarks.study import arguments, plots
 from benchmarks.study.cells import CONDITIONS, SCENARIOS
 from benchmarks.study.figures import Figures
 from benchmarks.study.work import Cell, work
@@ -30,21 +30,20 @@ SEEDS = "101,102,103,104,105"
 def main() -> None:
     """Run the cells, print and write the tables."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", default=SEEDS)
+    asked.add_argument("--seeds", default=SEEDS, type=arguments.seeds)
     asked.add_argument("--scenarios", default=",".join(s.value for s in SCENARIOS))
     asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
     asked.add_argument("--processes", type=int, default=2)
-    asked.add_argument("--folder", type=Path, default=Path("study"), help="models and oracles")
+    asked.add_argument(
+        "--folder", type=arguments.folder, default="study", help="models and oracles"
+    )
     asked.add_argument("--out", type=Path, default=Path("docs/results") / "healing.md")
     given = asked.parse_args()
-    numbers, known = given.seeds.split(","), [s.value for s in SCENARIOS]
+    seeds: list[int] = given.seeds
+    known = [s.value for s in SCENARIOS]
     for name in given.scenarios.split(","):
         if name not in known:
             asked.error(f"--scenarios: no {name!r}; there are {', '.join(known)}")
-    if not all(seed.isdecimal() for seed in numbers):
-        asked.error(f"--seeds: whole numbers such as {SEEDS}, not {given.seeds!r}")
-    seeds = [int(seed) for seed in numbers]
-    given.folder.mkdir(parents=True, exist_ok=True)
     plots.note_seeds(given.folder, seeds)
     cells: list[Cell] = [
         (scenario, condition.name, seed, given.policy, given.folder)

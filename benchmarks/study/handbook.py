@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.study import deployed
+from benchmarks.study import arguments, deployed
 from benchmarks.study.figures import log_losses
 from consumer import metrics
 from consumer.columns import Float64, Int8
@@ -45,7 +45,7 @@ def main() -> None:
     asked.add_argument("file", type=Path)
     asked.add_argument("--delay-days", type=float, default=7)
     asked.add_argument("--share", type=float, default=1.0, help="of the labels that come")
-    asked.add_argument("--seeds", default="1")
+    asked.add_argument("--seeds", default="1", type=arguments.seeds)
     asked.add_argument("--until-day", type=int, default=90)
     asked.add_argument("--policy", default="hedge")
     given = asked.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
     x = np.column_stack([table[names[f]].to_numpy() for f in FEATURES]).astype(np.float32)
     y = table["TX_FRAUD"].to_numpy().astype(np.int8)
     time = table["TX_DATETIME"].to_numpy().astype("datetime64[ms]").astype(np.int64)
-    for seed in map(int, given.seeds.split(",")):
+    for seed in given.seeds:
         used = (day >= TRAINED[0]) & (day <= TRAINED[1])
         scored = (day >= READ) & (day < given.until_day)
         found = deployed.run(

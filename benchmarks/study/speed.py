@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.markdown import table
+from benchmarks.study import arguments
 from benchmarks.study.cells import CONDITIONS, Condition, run
 from benchmarks.study.figures import Figures, figures
 from producer_sim.scenarios import Scenario
@@ -34,22 +35,20 @@ AT_ONCE = CONDITIONS[0]
 def main() -> None:
     """Run and print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", default="101,102,103")
-    asked.add_argument("--folder", type=Path, default=Path("study"))
+    asked.add_argument("--seeds", default="101,102,103", type=arguments.seeds)
+    asked.add_argument("--folder", default="study", type=arguments.folder)
     asked.add_argument("--out", type=Path, default=Path("docs/results/speed.md"))
     given = asked.parse_args()
-    seeds = [int(seed) for seed in given.seeds.split(",")]
-    given.folder.mkdir(parents=True, exist_ok=True)
     found: dict[tuple[Scenario, int], list[tuple[Figures, float]]] = {}
     for scenario in SCENARIOS:
-        for seed in seeds:
+        for seed in given.seeds:
             run(scenario, AT_ONCE, seed, given.folder)  # what it needs is made, and warm
             inline, alone_s = _timed(scenario, AT_ONCE, seed, given.folder, None)
             found.setdefault((scenario, 0), []).append((inline, 1.0))
             for speed in SPEEDS:
                 beside, took_s = _timed(scenario, AT_ONCE, seed, given.folder, alone_s / speed)
                 found.setdefault((scenario, speed), []).append((beside, alone_s / took_s))
-    text = "\n".join(_report(found, given.seeds))
+    text = "\n".join(_report(found, ",".join(map(str, given.seeds))))
     given.out.write_text(text, encoding="utf-8")
     print(text)
 

@@ -354,7 +354,7 @@ class Hedge(Policy):
         rows = self._recent.steady(self._sd)
         if len(rows) < GUESSED_ROWS:
             return
-        held = self._pool.lent[0] if self._is_provisional and self._pool.lent else None
+        held = self._provisional
         is_moved = self._guesser.is_moved(rows, held)
         found = self._guesser.guess(rows, held) if is_moved else None
         if found is None:
@@ -399,19 +399,16 @@ class Hedge(Policy):
             self._pool.admit(found.expert, trace=True)
 
     @property
-    def _is_provisional(self) -> bool:
-        """Does a heal count that no label has confirmed?"""
-        return self._pool.lent is not None and self._pool.lent[0] in GUESSES
-
-    @property
-    def _guesses(self) -> set[str]:
-        return {name for name in GUESSES if name in self._pool.states}
+    def _provisional(self) -> str | None:
+        """The expert that counts though no label has confirmed it."""
+        lent = self._pool.lent
+        return lent[0] if lent is not None and lent[0] in GUESSES else None
 
     def _withdraw(self, place: Place) -> None:
         """A provisional heal makes no sense any more."""
-        if not self._is_provisional or self._pool.lent is None:
+        if self._provisional is None:
             return
-        self._pool.leave(self._pool.lent[0])
+        self._pool.leave(self._provisional)
         self._is_open = True
         self._say(
             place,
@@ -422,7 +419,8 @@ class Hedge(Policy):
 
     def _unguessed(self, place: Place, *, is_moved: bool) -> None:
         self._withdraw(place)
-        if is_moved and self._labels_now == 0 and not self._guesses:
+        guessed = any(name in self._pool.states for name in GUESSES)
+        if is_moved and self._labels_now == 0 and not guessed:
             self._abstain(place, "the stream has changed, not only moved")
 
     def _doubt(self, place: Place) -> None:
@@ -433,7 +431,7 @@ class Hedge(Policy):
             return  # the change lies within the newest batch
         known = self._regimes.known
         left = self._regimes.left
-        if self._is_provisional or self._regimes.now in known or left not in known:
+        if self._provisional or self._regimes.now in known or left not in known:
             return
         rows = self._recent.rows
         then = known[left].sample
@@ -570,7 +568,7 @@ class Hedge(Policy):
 
     def _put_in_force(self, place: Place, reason: str = "alignment") -> bool:
         """Deploy numbers that are new, or weights that moved; False where a snapshot is refused."""
-        snapshot, provisional = self.deployed.snapshot, self._is_provisional
+        snapshot, provisional = self.deployed.snapshot, self._provisional is not None
         if self._pool.is_new:
             try:
                 snapshot = self._snapshot(
