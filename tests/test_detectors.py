@@ -107,12 +107,12 @@ def test_where_nothing_changes_alarms_are_no_more_than_theirs(
     others = [batch for seed in seeds for batch in theirs(Scenario.none, seed)]
 
     assert len(mine) <= len(others)
-    assert len(mine) <= len(seeds) * BATCHES / 500
+    assert len(mine) <= len(seeds) * BATCHES / 2_000
 
 
 @pytest.mark.parametrize(
     ("scenario", "slower"),
-    [(Scenario.seed, 0), (Scenario.translate, 0), (Scenario.novel, 1), (Scenario.gradual, 3)],
+    [(Scenario.seed, 0), (Scenario.translate, 0), (Scenario.novel, 1), (Scenario.gradual, 5)],
 )
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(features_ours, features_adwin), (loss_ours, loss_adwin)]

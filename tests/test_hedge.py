@@ -1,5 +1,6 @@
 """The policy `hedge` on small streams: what it answers to what happens, and what it says of it."""
 
+import math
 from dataclasses import replace
 from functools import cache
 
@@ -9,11 +10,13 @@ import pytest
 
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
-from consumer.hedge import judge, weights
+from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.memory import Memory, held
+from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
+from consumer.mixture import FROZEN
 from consumer.outputs import Outputs
 from consumer.registry import InForce, Registry
 from tests.schemas import conforms
@@ -308,6 +311,30 @@ def test_weights_go_to_who_was_right_and_everyone_keeps_a_share():
 
     assert found.sum() == pytest.approx(1)
     assert found.tolist() == pytest.approx([0.02 / 3, 0.98 + 0.02 / 3, 0.02 / 3, 0])
+
+
+def test_who_joins_gets_what_the_evidence_gives_and_all_who_join_no_more_than_an_equal_share():
+    pool = Pool()
+    pool.earned = {FROZEN: 0.3, "adapter": 0.7}
+
+    pool.admit({"trees": 0.0, "scaling": 40.0, "alignment": -math.inf})
+
+    found = pool.earned
+    assert sum(found.values()) == pytest.approx(1)
+    assert found["scaling"] == pytest.approx(1 / 5)
+    assert found["trees"] == pytest.approx(0.1)  # of three, a third of the frozen model's
+    assert found["alignment"] == pytest.approx(0.02 / 5)
+    assert found[FROZEN] / found["adapter"] == pytest.approx(3 / 7)
+
+
+def test_few_rows_are_enough_only_where_something_has_changed():
+    y = np.zeros(30, np.float32)
+    y[:3] = 1
+
+    assert not gate.enough(y, changed=True)
+    assert "60 are needed" in gate.enough(y, changed=False)
+    assert "1 of 30" in gate.enough(np.eye(30, dtype=np.float32)[0], changed=True)
+    assert not gate.enough(np.tile(y, 2), changed=False)
 
 
 def test_a_feature_that_moves_is_named_when_it_does_and_never_by_chance():

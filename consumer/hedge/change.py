@@ -5,6 +5,7 @@ Both compare the last few batches with all before them since the last change.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from consumer.columns import Float64
 BEFORE = 5  # batches, at least
 # Standard errors, by the number of last batches: a step shows in few, a small change in many.
 FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5, 6: 4.5, 10: 4.5}
-LOSS_LAST, LOSS_SE = 3, 4.5
+LOSS_LAST, LOSS_SE = 3, 4.75
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
@@ -209,6 +210,16 @@ def unrest(
     return [float(each) for each in np.maximum(1.0, UNREST_MARGIN * worst).round(3)]
 
 
+def _as_normal(t: float, count: int) -> float:
+    """As unlikely a normal deviate: of few values the standard deviation is not known well.
+
+    Source: Wallace, "Bounds on normal approximations to Student's and the chi-square
+    distributions" (1959).
+    """
+    df = count - 1
+    return math.copysign((8 * df + 1) / (8 * df + 3) * math.sqrt(df * math.log1p(t**2 / df)), t)
+
+
 class LossChange:
     """Mean loss of the mixture on labelled rows, upwards only."""
 
@@ -226,10 +237,10 @@ class LossChange:
         if before < BEFORE:
             return None
         mean = total / before
-        variance = max(float(squares / before - mean**2), LEAST_LOSS_SD**2)
+        variance = float(squares / before - mean**2) * before / (before - 1)
         for batches in range(LOSS_LAST, 0, -1):
-            error = np.sqrt(variance * (1 / batches + 1 / before))
-            z = float((np.mean(self._history.last[-batches:]) - mean) / error)
+            error = np.sqrt(max(variance, LEAST_LOSS_SD**2) * (1 / batches + 1 / before))
+            z = _as_normal(float((np.mean(self._history.last[-batches:]) - mean) / error), before)
             if z > LOSS_SE:
                 return Change(1, [f"labelled loss rose by {z:.1f} standard errors"])
         return None

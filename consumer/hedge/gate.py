@@ -9,6 +9,9 @@ import numpy as np
 from consumer.columns import Float32, Float64
 
 MIN_ROWS, MIN_OF_CLASS = 15, 2
+# Where nothing is known to have changed the frozen model is right more often than not: few rows
+# that say otherwise do so by chance.
+MIN_ROWS_UNCHANGED = 60
 # The candidate's mean loss must lie so many standard errors below.
 MARGIN_SE = 1.0
 LEAST = 1e-4  # probabilities are no smaller in a loss
@@ -25,12 +28,17 @@ class Verdict:
     gain: float  # mean loss of what is in force, less the candidate's
     error: float  # its standard error
 
+    @property
+    def evidence(self) -> float:
+        """By how much the candidate makes the judged rows likelier, at least; in nats."""
+        return self.rows * (self.gain - self.error)
 
-def enough(y: Float32) -> str:
+
+def enough(y: Float32, *, changed: bool) -> str:
     """What is lacking in labels `y: (rows,)` to learn and judge at all; empty where nothing is."""
-    frauds = int(y.sum())
-    if len(y) < MIN_ROWS:
-        return f"insufficient data: {len(y)} labelled rows since the change, {MIN_ROWS} are needed"
+    frauds, least = int(y.sum()), MIN_ROWS if changed else MIN_ROWS_UNCHANGED
+    if len(y) < least:
+        return f"insufficient data: {len(y)} labelled rows of the regime, {least} are needed"
     if min(frauds, len(y) - frauds) < MIN_OF_CLASS:
         return f"insufficient data: {frauds} of {len(y)} labelled rows are fraud"
     return ""

@@ -12,6 +12,7 @@ model is always a member.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -396,7 +397,7 @@ class Hedge(Policy):
         self._pool.put(found.expert, found.state)
         if held is None:
             # Its weight comes with labels, or is lent where there are none.
-            self._pool.admit(found.expert, trace=True)
+            self._pool.admit({found.expert: -math.inf})
 
     @property
     def _provisional(self) -> str | None:
@@ -494,11 +495,12 @@ class Hedge(Policy):
 
     def _submit(self, request: Request) -> bool:
         rows: dict[ExpertMemory, Learning] = {}
+        changed = self._changed_at > 0
         for wanted in request.wanted:
             of_regime = wanted == "regime"
             memory = self._memory
             found = memory.learning(self._regimes.spans()) if of_regime else memory.all()
-            if found is not None and not gate.enough(found.y):
+            if found is not None and not gate.enough(found.y, changed=changed):
                 rows[wanted] = found
         if not rows:
             return False
@@ -525,11 +527,15 @@ class Hedge(Policy):
 
     def _deploy_heal(self, place: Place, heal: Heal) -> None:
         parent = self.deployed.version
+        new = {
+            verdict.expert: verdict.evidence
+            for verdict in heal.verdicts
+            if verdict.admitted and verdict.expert not in self._pool.states
+        }
         for name, state in heal.states.items():
-            is_new = name not in self._pool.states
             self._pool.put(name, state)
-            if is_new:
-                self._pool.admit(name)
+        if new:
+            self._pool.admit(new)
         if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
             return
         self.heals += 1

@@ -6,6 +6,7 @@ on it from then on, and what labels gave comes back when it is taken away.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,12 +44,20 @@ class Pool:
         self.states[name] = {key: tensor.clone() for key, tensor in state.items()}
         self.is_new = True
 
-    def admit(self, name: str, *, trace: bool = False) -> None:
-        """A new member gets an equal share, or a trace where no label speaks for it."""
-        count = len(self.earned) + 1
-        share = weights.SHARE / count if trace else 1 / count
-        self.earned = {n: w * (1 - share) for n, w in self.earned.items()}
-        self.earned[name] = share
+    def admit(self, evidence: Mapping[str, float]) -> None:
+        """New members get the weight that their evidence would have earned them, together.
+
+        `evidence` in nats: by how much rows that had no part in what they learnt are likelier than
+        under the frozen model. Each gets a trace at least and an equal share at most.
+        """
+        count = len(self.earned) + len(evidence)
+        nobody = math.log(self.earned[FROZEN] / len(evidence))
+        given = {
+            name: math.exp(min(-math.log(count), max(math.log(weights.SHARE / count), nobody + e)))
+            for name, e in evidence.items()
+        }
+        rest = 1 - sum(given.values())
+        self.earned = {name: w * rest for name, w in self.earned.items()} | given
 
     def leave(self, name: str) -> None:
         """A member goes, and its weight to the others."""

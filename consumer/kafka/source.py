@@ -195,7 +195,9 @@ class Source:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             found: KafkaError = error.args[0]
-            kind = EvictedError if found.code() in _NO_MEMBER else AbortedError
+            # Fenced is fatal to a client: every later call says only that.
+            gone = found.fatal() or found.code() in {KafkaError._FATAL, *_NO_MEMBER}
+            kind = EvictedError if gone else AbortedError
             raise kind(
                 f"offsets cannot be committed: {found.str()}. Start again to go on from the ones "
                 "committed last"
