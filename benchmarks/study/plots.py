@@ -19,6 +19,7 @@ import matplotlib.pyplot as plt
 
 COLOURS = {"healed": "#1b7f5c", "frozen": "#b3452c", "oracle": "#7a7a7a"}
 MARKS = {
+    "drift-detected": "D",
     "regime-changed": "v",
     "regime-recognised": "^",
     "change-withdrawn": "o",
