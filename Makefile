@@ -21,7 +21,7 @@ demo: setup  ## the whole story in one terminal, on an embedded broker
 	@$(BIN)/python -m consumer demo
 
 test: python broker-tools setup lint  ## every check and test, against a real Kafka broker
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 3 --dist worksteal
 
 chaos: python broker-tools setup  ## kills, lost disks and broker outages over 200,000 rows; minutes
 	@$(BIN)/python -m pytest -m chaos -s

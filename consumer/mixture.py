@@ -34,7 +34,7 @@ def apart(state: State) -> dict[str, State]:
 
 
 class Mixture:
-    """Every expert of a model."""
+    """Every expert of a model, for one thread."""
 
     def __init__(self, model: Model) -> None:
         self.base = Base(model.module, model.base_adapter)

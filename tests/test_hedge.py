@@ -1,6 +1,7 @@
 """The policy `hedge` on small streams: what it answers to what happens, and what it says of it."""
 
 import math
+import threading
 from dataclasses import replace
 from functools import cache
 
@@ -13,6 +14,7 @@ from consumer.driver import Driver
 from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
+from consumer.hedge.healer import HealRequest
 from consumer.hedge.memory import Memory, held
 from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
@@ -245,6 +247,45 @@ def test_fraud_that_seems_rarer_without_a_label_may_only_look_different():
     assert said(out, "regime-changed")
     told = [each["weights"] for each in said(out, "heal-provisional")]
     assert all(each.get("prevalence", 0.0) < 0.02 for each in told)
+
+
+def test_of_a_heal_that_ends_after_the_next_change_only_what_all_rows_taught_counts(monkeypatch):
+    begun = after(translate, 2 * CLEAN, clean=0)  # other rows than training's from the first on
+    x = begun.transactions.x.copy()
+    x[CLEAN:, 0] += 3
+    given = Stream(replace(begun.transactions, x=x), begun.labels)
+    changed, run = threading.Event(), HealRequest.run
+
+    def late(request, mixture, cancelled):
+        assert changed.wait(120)
+        return run(request, mixture, cancelled)
+
+    monkeypatch.setattr(HealRequest, "run", late)
+    out = []
+
+    def take(found):
+        out.extend(found.events)
+        if any(e["event"]["action"] == "regime-changed" for e in found.events):
+            changed.set()
+
+    with Driver(settings({"heal.policy": "hedge", "heal.mode": "threaded"}), model()) as driver:
+        driver.run([(b.transactions, b.labels) for b in given.batches()], take)
+
+    first = next(e["reflexive"] for e in out if e["event"]["action"] == "heal-deployed")
+    admitted = {v["expert"] for v in first["gate"] if v["admitted"]}
+    assert admitted > {"long_memory"}
+    assert admitted & first["weights"].keys() == {"long_memory"}
+
+
+def test_heals_and_scores_never_pass_through_the_same_network():
+    # Its tensors are swapped for an expert's while they pass: scored meanwhile, a row gets those.
+    with Driver(settings(HEDGE), model()) as driver:
+        healing = driver.pipeline.healing
+        theirs, ours = healing._worker._healer.base._module, healing._mixture.base._module
+
+    assert theirs is not ours
+    mine = {each.data_ptr() for each in ours.parameters()}
+    assert mine.isdisjoint(each.data_ptr() for each in theirs.parameters())
 
 
 def test_every_decision_conforms_to_its_schema_and_every_weight_is_a_share():

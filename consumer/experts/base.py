@@ -24,7 +24,10 @@ FARTHEST = 15.0
 
 
 class Base:
-    """A frozen copy of the network: an expert learns its own numbers around it, never these."""
+    """A frozen copy of the network: an expert learns its own numbers around it, never these.
+
+    For one thread: `torch.func.functional_call` swaps a module's tensors while it runs.
+    """
 
     def __init__(self, module: SelfHealingMLP, adapter: AdapterState) -> None:
         self._module = copy.deepcopy(module).requires_grad_(False)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
-from consumer.experts import Learner, State
+from consumer.experts import Expert, Learner, State
 from consumer.experts.base import Learning, Memory, View
 from consumer.heal import CancelledError
 from consumer.hedge import gate
@@ -26,6 +26,15 @@ class Heal:
     frauds: int
     # Of the best candidate on the regime's rows: 1 - its loss / that of the base rate.
     skill: float | None
+
+    def outlasting(self, experts: Mapping[str, Expert]) -> Heal:
+        """Without what was learnt of a regime alone, which is not the present one any more."""
+        lasts = {
+            name: state
+            for name, state in self.states.items()
+            if isinstance(expert := experts[name], Learner) and expert.learns_from == "all"
+        }
+        return replace(self, states=lasts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,8 +68,10 @@ class Hedge(Policy):
     def __init__(
         self, settings: Settings, model: Model, registry: Registry, events: Events, out: Outputs
     ) -> None:
+        # The worker has one of its own: while an expert's numbers pass through a network, it holds
+        # them in place of its own, for every thread.
+        super().__init__(settings, model, registry, events, out, Mixture(model))
         self._mixture = Mixture(model)
-        super().__init__(settings, model, registry, events, out, self._mixture)
         reference = model.manifest.reference
         self._sd: Float64 = np.asarray(reference.sd, np.float64)
         self._guesser = Guesser(model, self._mixture)
@@ -513,24 +515,27 @@ class Hedge(Policy):
         request, self._request = self._request, None
         place = request.place
         heal: Heal | None = result.healed
+        is_late = request.regime != self._regimes.now
+        if heal is not None and is_late:
+            heal = heal.outlasting(self._mixture.experts)
         if heal is None:
             self._discard(place, result.reason, {})
-        elif request.regime != self._regimes.now:
+        elif is_late and not heal.states:
             self._discard(place, "the regime has changed meanwhile", {})
         elif not heal.states:
             self._discard(place, "no candidate is better by more than noise", _told(heal))
             self._signal(place, heal)
         else:
-            self._deploy_heal(place, heal)
+            self._deploy_heal(place, heal, answers=not is_late)
             self._signal(place, heal)
         self._move(place)
 
-    def _deploy_heal(self, place: Place, heal: Heal) -> None:
+    def _deploy_heal(self, place: Place, heal: Heal, *, answers: bool) -> None:
         parent = self.deployed.version
         new = {
             verdict.expert: verdict.evidence
             for verdict in heal.verdicts
-            if verdict.admitted and verdict.expert not in self._pool.states
+            if verdict.expert in heal.states and verdict.expert not in self._pool.states
         }
         for name, state in heal.states.items():
             self._pool.put(name, state)
@@ -539,7 +544,8 @@ class Hedge(Policy):
         if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
             return
         self.heals += 1
-        self.rolled_back = self._is_open = False
+        self.rolled_back = False
+        self._is_open = self._is_open and not answers
         self._say(
             place,
             "heal-deployed",

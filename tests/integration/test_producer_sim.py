@@ -6,12 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from confluent_kafka import Consumer, KafkaError, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka.embedded import embedded_broker
@@ -252,9 +253,10 @@ def wait_for_messages(broker: Broker, topic: str, messages: int) -> None:
     try:
         while time.monotonic() < deadline:
             if topic in consumer.list_topics(timeout=10).topics:
-                _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
-                if end >= messages:
-                    return
+                with suppress(KafkaException):  # a topic just made has no leader yet
+                    _, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+                    if end >= messages:
+                        return
             time.sleep(0.1)
     finally:
         consumer.close()
