@@ -11,7 +11,14 @@ from typing import Annotated
 import structlog
 import typer
 
-from consumer import command_line, dead_letters_command, options, registry_command, settings_page
+from consumer import (
+    command_line,
+    dead_letters_command,
+    options,
+    people_command,
+    registry_command,
+    settings_page,
+)
 from consumer.options import (
     ApplicationId,
     BootstrapServers,
@@ -31,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(registry_command.app, name="registry")
 app.add_typer(dead_letters_command.app, name="dead-letters")
+app.add_typer(people_command.app)
 log = structlog.get_logger()
 
 

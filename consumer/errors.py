@@ -51,3 +51,7 @@ class RegistryError(ReflexiveError):
 
 class ThresholdError(ReflexiveError):
     """A threshold file is not readable, names an unknown threshold, or a value out of range."""
+
+
+class CommandError(ReflexiveError):
+    """A command is not readable, not signed as it must be, or names nothing that is there."""

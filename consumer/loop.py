@@ -17,6 +17,7 @@ from consumer import failpoints
 from consumer.checkpoints import Checkpoints
 from consumer.errors import (
     AbortedError,
+    CommandError,
     EvictedError,
     KafkaUnavailableError,
     RebalancedError,
@@ -30,6 +31,7 @@ from consumer.kafka.sink import Sink
 from consumer.kafka.source import Polled, Source
 from consumer.model_directory import Model
 from consumer.order import Lane, Queue, Sequencer
+from consumer.orders import Orders
 from consumer.pipeline import HEALER, Pipeline
 from consumer.publish import Publisher
 from consumer.registry import Place
@@ -84,6 +86,7 @@ class Loop:
         self._last_status: Status | None = None  # before our partitions went
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
+        self._orders: Orders | None = None  # where we heal
 
     def stop(self, why: str) -> None:
         """Finish the batch in hand, commit and leave; may be called from a signal handler."""
@@ -146,6 +149,7 @@ class Loop:
         opened.callback(self._sink.close)
         self._registry = RegistryTopic(settings, self._model, self._topics.max_snapshot_bytes)
         opened.callback(self._registry.close)
+        opened.callback(self._close_orders)
         deployed = self._registry.deployed
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
@@ -253,6 +257,7 @@ class Loop:
                     if self._registry.deployed is not None:
                         healing.follow(self._registry.deployed)
                     self._checkpoints.take_over(reader, healing, found, self._registry)
+                    self._orders = Orders(self._settings, self._model, healing.control.read)
             self._pipeline.assign(partitions, _now_ms(), restored)
         self._committed |= starts
         return starts
@@ -268,6 +273,8 @@ class Loop:
                 self._sequencer.lanes.pop(number, None)
             self._intake.forget(partitions)
             self._pipeline.revoke(partitions, _now_ms())
+            if HEALER in partitions:
+                self._close_orders()
         self._commit()
 
     # --- One turn ---
@@ -287,6 +294,7 @@ class Loop:
             # A heal may end while the stream is quiet; what it made counts from the next batch on.
             self._pipeline.healing.collect()
             self._follow()
+            self._follow_orders()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
             if self._until_end and self._intake.flooded:
@@ -302,6 +310,26 @@ class Loop:
         deployed = self._registry.follow()
         if deployed is not None and not self._pipeline.healing.heals_here:
             self._pipeline.healing.follow(deployed)
+
+    def _follow_orders(self) -> None:
+        """Where we heal, do what people have ordered since."""
+        if self._orders is None:
+            return
+        for record in self._orders.added():
+            at = Place(record.topic, record.partition, record.offset, record.timestamp_ms)
+            try:
+                order = self._orders.read(record)
+            except CommandError as error:
+                self._dead_letter(DeadLetter(record, "CommandError", str(error)))
+                self._pipeline.refuse_command(at, str(error))
+            else:
+                self._pipeline.command(order, at, self._orders.named(order))
+            self._pipeline.healing.control.read = record.offset + 1
+
+    def _close_orders(self) -> None:
+        if self._orders is not None:
+            self._orders.close()
+            self._orders = None
 
     def _waiting_rows(self) -> int:
         return sum(

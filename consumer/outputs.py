@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 
 from consumer.columns import Labelled, Scores
+from consumer.command import SetThresholds
 from consumer.events import Event
 from consumer.registry import Activation, InForce, Snapshot
-from consumer.threshold import Command
 
 Changes = list[tuple[str, bytes | None]]  # keys and values of a changelog; None is a tombstone
 
@@ -25,7 +25,7 @@ class Outputs:
     deployed: list[InForce] = field(default_factory=list)  # the last one counts
     # Other records of the registry: key, value, manifest.
     registry: list[tuple[str, bytes | None, bytes]] = field(default_factory=list)
-    commands: list[Command] = field(default_factory=list)
+    commands: list[SetThresholds] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
 
     def any(self) -> bool:

@@ -44,7 +44,7 @@ class Paper(Policy):
 
     def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
         """Take a labelled batch: heal on it under an alarm, else only watch its health."""
-        if not (evidence.reasons and self.heals_here):
+        if not (evidence.reasons and self.heals_here and self.control.may_heal):
             self._without_heal(evidence, "none")
             return
         self._events_of(
@@ -138,6 +138,8 @@ class Paper(Policy):
         assert evidence is not None
         if result.healed is None:
             self._discard(evidence, result.reason)
+        elif self.control.pinned:
+            self._discard(evidence, "another version is pinned")
         else:
             self._deploy(evidence, result.healed)
         self._next()

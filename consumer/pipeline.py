@@ -15,6 +15,7 @@ import numpy as np
 from consumer import failpoints, notices
 from consumer.breaker import Trip
 from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
+from consumer.command import Command, SetThresholds
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
@@ -30,7 +31,6 @@ from consumer.running import Running
 from consumer.score import Scorer
 from consumer.settings import DAY_MS, Settings
 from consumer.status import Batch, Status
-from consumer.threshold import Command
 from consumer.watch import Watch
 
 # Of several replicas the owner of this partition heals; the others score.
@@ -246,7 +246,23 @@ class Pipeline:
                 if dead.said < dead.counts.total():
                     self._say(dead)
 
-    def apply(self, command: Command, now_ms: int) -> None:
+    def command(self, order: Command, place: Place, named: InForce | None = None) -> None:
+        """Follow an order from the commands topic, once an id.
+
+        `named`: the version that it names, with the weights it had; None where there is none.
+        """
+        if not self.healing.control.is_new(order.command_id):
+            return
+        if isinstance(order, SetThresholds):
+            self.apply(order, place.time_ms, recorded=True)
+        else:
+            self.healing.command(order, place, named)
+
+    def refuse_command(self, place: Place, why: str) -> None:
+        """Say that a record of the commands topic is no order."""
+        self.healing.refuse(place, why, {})
+
+    def apply(self, command: SetThresholds, now_ms: int, *, recorded: bool = False) -> None:
         """Set thresholds as ordered; a wrong order changes nothing and is said."""
         before = self.healing.thresholds
         try:
@@ -259,7 +275,8 @@ class Pipeline:
         if not changed:
             return
         self.healing.thresholds = after
-        self.out.commands.append(command)
+        if not recorded:
+            self.out.commands.append(command)
         self.out.events.append(
             self._events.of_process(
                 now_ms,

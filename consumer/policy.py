@@ -13,6 +13,8 @@ from typing import Any
 
 from consumer import metrics
 from consumer.columns import Float32, Labelled
+from consumer.command import Approve, Command, Pause, Pin, Reject, Resume, Rollback
+from consumer.control import Control
 from consumer.events import Events
 from consumer.evidence import Evidence
 from consumer.heal import Moments
@@ -81,6 +83,11 @@ class Policy(ABC):
         self.state = HEALTHY
         self.deployed: InForce
         self.heals_here = False  # of several replicas one heals
+        given = settings.heal
+        self.control = Control(
+            required=given.approval == "required", timeout_s=given.approval_timeout_s
+        )
+        self._approves_late = given.approval_on_timeout == "approve"
         self.thresholds = Thresholds.of(settings)
         self.rolled_back = False
         self.heals = 0
@@ -98,6 +105,15 @@ class Policy(ABC):
     def watch(self, alarm: bool, place: Place) -> None:
         """Take note whether an alarm is raised on any partition."""
         self._alarm = alarm
+        for late in self.control.expired(place.time_ms) if self.heals_here else ():
+            self._say(
+                place,
+                "approval-expired",
+                f"nobody has answered to {late.id}: it is "
+                f"{'approved' if self._approves_late else 'rejected'}, as the settings say",
+                approval_id=late.id,
+            )
+            self._answer(late.id, place, approved=self._approves_late)
         self._move(place)
 
     @abstractmethod
@@ -112,6 +128,68 @@ class Policy(ABC):
 
     def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
         """Take a monitor batch."""
+
+    # --- Orders from people ---
+
+    def command(self, order: Command, place: Place, named: InForce | None = None) -> None:
+        """Follow an order; one that cannot be followed changes nothing and is said.
+
+        `named`: the version that the order names, with the weights it had.
+        """
+        by = {"command_id": order.command_id, "issued_by": order.issued_by, "reason": order.why}
+        who = f"by {order.issued_by} ({order.why})"
+        if isinstance(order, Approve | Reject):
+            self._answered(order, place, who, by)
+        elif isinstance(order, Pause):
+            self.control.paused = True
+            self._say(place, "paused", f"healing paused {who}", **by)
+        elif isinstance(order, Resume):
+            self.control.paused = self.control.pinned = False
+            self._say(place, "resumed", f"healing resumed {who}", **by)
+        elif isinstance(order, Pin | Rollback):
+            version = order.version
+            if version is not None and named is None:
+                self.refuse(place, f"version {version} was never in force", by)
+                return
+            if named is not None:
+                self._restore(named)
+            if isinstance(order, Pin):
+                self.control.pinned = True
+                what = f"v{self.deployed.version} pinned {who}: nothing else counts until resumed"
+                self._say(place, "pinned", what, version=self.deployed.version, **by)
+            else:
+                self.rolled_back = True
+                self.rollbacks += 1
+                what = f"rolled back to v{self.deployed.version} {who}"
+                self._say(place, "rollback", what, restored_version=self.deployed.version, **by)
+        self._move(place)
+
+    def refuse(self, place: Place, why: str, by: Mapping[str, Any]) -> None:
+        """Say that an order cannot be followed."""
+        self.control.forget(by.get("command_id", ""))
+        self._say(place, "command-refused", f"command refused: {why}", **{**by, "reason": why})
+
+    def _answered(
+        self, order: Approve | Reject, place: Place, who: str, by: Mapping[str, Any]
+    ) -> None:
+        waiting = self.control.waiting.get(order.approval_id)
+        if waiting is None:
+            self.refuse(place, f"nothing waits for approval as {order.approval_id!r}", by)
+            return
+        approved = isinstance(order, Approve)
+        action = "approved" if approved else "rejected"
+        what = f"{waiting.id} {action} {who}: {waiting.what}"
+        self._say(place, action, what, approval_id=waiting.id, **by)
+        self._answer(waiting.id, place, approved=approved)
+
+    def _answer(self, approval_id: str, place: Place, *, approved: bool) -> None:
+        """What waited counts, or is gone."""
+        self.control.answer(approval_id, approved=approved)
+
+    def _restore(self, in_force: InForce) -> None:
+        """Put in force what was before."""
+        self.deployed = in_force
+        self._out.deployed.append(in_force)
 
     # --- Heals ---
 
@@ -167,6 +245,7 @@ class Policy(ABC):
         self.state, self.rolled_back = state["state"], state["rolled_back"]
         self._alarm = state["alarm"]
         self.heals, self.rollbacks = state["heals"], state["rollbacks"]
+        self.control.load(state["control"])
 
     def checkpoint(self) -> dict[str, Any]:
         """What `take_over` needs, but for its memories."""
@@ -176,6 +255,8 @@ class Policy(ABC):
             "alarm": self._alarm,
             "heals": self.heals,
             "rollbacks": self.rollbacks,
+            "version": self.deployed.version,
+            "control": self.control.state(),
         }
 
     @staticmethod

@@ -8,6 +8,7 @@ import orjson
 import structlog
 
 from consumer import encode
+from consumer.command import APPLIED_BY
 from consumer.early_labels import Change
 from consumer.events import Event
 from consumer.kafka import dead_letters
@@ -26,6 +27,9 @@ TROUBLE = {
     "cannot-heal",
     "signal-lost",
     "thresholds-refused",
+    "command-refused",
+    "approval-requested",
+    "approval-expired",
     "dead-letters",
     "dead-letter-flood",
     "labels-in-trouble",
@@ -63,7 +67,10 @@ class Publisher:
                 self._produce("labelled", key, value, rows.partition)
         self._pending += out.pending
         for command in out.commands:
-            self._produce("commands", command.command_id, command.value)
+            # Told to those who read the topic, not ordered once more.
+            told = [(APPLIED_BY, self._settings.instance_id.encode())]
+            topic = self._settings.topic("commands")
+            self._sink.produce(topic, command.command_id, command.value, partition=0, headers=told)
         self._events(out.events)
 
     def pending(self) -> None:

@@ -16,7 +16,8 @@ from consumer import states
 from consumer.errors import RegistryError
 from consumer.model import AdapterState
 
-Kind = Literal["base", "pre-heal", "post-heal", "pool"]
+# A candidate waits for approval; it was never in force.
+Kind = Literal["base", "pre-heal", "post-heal", "pool", "candidate"]
 
 
 @dataclass(frozen=True, slots=True)

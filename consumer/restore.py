@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,7 +62,11 @@ class RegistryTopic:
         if self._deployed is None:
             # The base snapshot: nothing was healed yet.
             return InForce(self.snapshots[min(self.snapshots)])
-        good = [version for version in self.snapshots if version <= self._deployed["version"]]
+        good = [
+            version
+            for version, snapshot in self.snapshots.items()
+            if version <= self._deployed["version"] and snapshot.kind != "candidate"
+        ]
         snapshot = self.snapshots[max(good, default=min(self.snapshots))]
         return InForce.of(self._deployed, snapshot)
 
@@ -159,6 +163,18 @@ def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:
     topic = RegistryTopic(settings, model)
     topic.close()
     return topic.snapshots
+
+
+def weights_of(registry: Iterable[Record], version: int) -> dict[str, float] | None:
+    """Of the experts, when this version was last in force; None where it never was."""
+    found = None
+    for record in registry:
+        key = (record.key or b"").decode(errors="replace")
+        if record.value is not None and (key == DEPLOYED or key.startswith("active/")):
+            told = orjson.loads(record.value)
+            if told.get("version") == version and told.get("weights"):
+                found = dict(told["weights"])
+    return found
 
 
 @dataclass(frozen=True, slots=True)

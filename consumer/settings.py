@@ -33,6 +33,8 @@ TimeFormat = Literal["auto", "epoch_ms", "epoch_s", "iso8601"]
 Order = Literal["arrival", "event_time"]
 HealMode = Literal["threaded", "inline"]
 HealPolicy = Literal["hedge", "paper", "frozen", "always_heal", "periodic_reset"]
+Approval = Literal["auto", "required"]
+Answer = Literal["approve", "reject"]
 Delivery = Literal["exactly_once", "at_least_once"]
 
 
@@ -203,8 +205,35 @@ class Heal(Section):
     max_per_hour: int = Field(
         240, ge=1, description="Heals of policy hedge in an hour of event time; more have to wait."
     )
+    approval: Approval = Field(
+        "auto",
+        description="required: what policy hedge has admitted, or would do without labels, counts "
+        "only when a person says so (`approve ID`, `reject ID`).",
+    )
+    approval_timeout_s: float = Field(
+        86_400.0, gt=0, description="Seconds of event time that it waits for the answer."
+    )
+    approval_on_timeout: Answer = Field("reject", description="The answer where none came.")
     steps: int = Field(5, ge=1, description="Adam steps a heal of policy paper.")
     learning_rate: float = Field(0.003, gt=0, description="Its learning rate.")
+
+    @model_validator(mode="after")
+    def _can_wait(self) -> Heal:
+        if self.approval == "required" and self.policy not in ("hedge", "frozen"):
+            raise ValueError(
+                f"approval = required needs policy hedge; {self.policy} deploys by itself"
+            )
+        return self
+
+
+class Commands(Section):
+    """Orders from people, over the commands topic."""
+
+    key_file: Path | None = Field(
+        None,
+        description="File with a secret that orders have to be signed with; without one whoever "
+        "may write to the commands topic may give orders.",
+    )
 
 
 class Health(Section):
@@ -304,6 +333,7 @@ class Settings(BaseSettings):
     join: Join = Join()
     watch: Watch = Watch()
     heal: Heal = Heal()
+    commands: Commands = Commands()
     health: Health = Health()
     decision: Decision = Decision()
     cost: Cost = Cost()

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import ValidationError
 
+from consumer.command import SetThresholds
 from consumer.errors import ThresholdError
 from consumer.settings import Settings
 
@@ -75,23 +77,7 @@ class Thresholds:
         return after
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """An order to set thresholds: what is recorded on the commands topic."""
-
-    command_id: str
-    issued_at: int  # epoch ms
-    issued_by: str
-    why: str
-    thresholds: Mapping[str, float]
-
-    @property
-    def value(self) -> bytes:
-        """The record's value."""
-        return orjson.dumps({"command": "set-thresholds", **asdict(self)})
-
-
-def read_command(file: Path, why: str, now_ms: int) -> Command:
+def read_command(file: Path, why: str, now_ms: int) -> SetThresholds:
     """Read an edited `threshold_config.json`.
 
     Raises: ThresholdError, naming the file and what is wrong with it.
@@ -109,4 +95,15 @@ def read_command(file: Path, why: str, now_ms: int) -> Command:
     if not isinstance(thresholds, dict):
         raise ThresholdError(f"{file}: 'thresholds' must be an object of numbers by name")
     identity = hashlib.sha256(data + str(now_ms).encode()).hexdigest()[:16]
-    return Command(identity, now_ms, file.name, why, thresholds)
+    try:
+        return SetThresholds(
+            command_id=identity,
+            issued_at=now_ms,
+            issued_by=file.name,
+            why=why,
+            thresholds=thresholds,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ThresholdError(f"{file}: {where}: {first['msg']}") from error

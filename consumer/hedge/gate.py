@@ -28,10 +28,10 @@ class Verdict:
     gain: float  # mean loss of what is in force, less the candidate's
     error: float  # its standard error
 
-    @property
-    def evidence(self) -> float:
-        """By how much the candidate makes the judged rows likelier, at least; in nats."""
-        return self.rows * (self.gain - self.error)
+
+def evidence(rows: int, gain: float, error: float) -> float:
+    """By how much a candidate makes the rows it was judged on likelier, at least; in nats."""
+    return rows * (gain - error)
 
 
 def enough(y: Float32, *, changed: bool) -> str:

@@ -23,7 +23,7 @@ from consumer.columns import Float64, Labelled
 from consumer.errors import RegistryError
 from consumer.events import Events
 from consumer.evidence import Evidence
-from consumer.experts.base import Learning
+from consumer.experts.base import Learning, State
 from consumer.experts.base import Memory as ExpertMemory
 from consumer.hedge import gate, judge, probes, regimes, weights
 from consumer.hedge.change import Change, FeatureChange, LossChange
@@ -35,7 +35,7 @@ from consumer.hedge.pool import Pool
 from consumer.hedge.probes import Probes
 from consumer.hedge.recent import Recent
 from consumer.hedge.regimes import Known, Regimes
-from consumer.mixture import FROZEN, Mixture, flat
+from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.policy import Idle, Memories, MonitorBatch, Policy
@@ -80,6 +80,7 @@ class Hedge(Policy):
             self._probes = Probes(self._mixture.base, model.trained)
         self._budget = Budget(settings.heal.max_per_hour)
         self._pool = Pool()
+        self._candidates: dict[int, Mapping[str, State]] = {}  # that wait for approval
         self._labels_now = 0
         self._is_open: bool
         self._pending: list[Labelled]
@@ -137,10 +138,11 @@ class Hedge(Policy):
         changes = [self._weigh(place), self._look(batch)]
         for start_ms, change in filter(None, changes):
             self._change(start_ms, change, place)
-        self._recognise(place)
-        self._guess(place)
-        self._doubt(place)
-        self._put_in_force(place)
+        if not self.control.pinned:
+            self._recognise(place)
+            self._guess(place)
+            self._doubt(place)
+            self._put_in_force(place)
         if self._may_heal(batch.start_ms, place):
             self._heal(place, batch.start_ms, idle)
         self._move(place)
@@ -189,7 +191,8 @@ class Hedge(Policy):
         mixed = weights.of(pool.earned) @ p
         before = pool.earned[FROZEN]
         pool.follow(p, y, weight / weight.mean())
-        if self.heals and before < 0.5 <= pool.earned[FROZEN]:
+        is_back = before < 0.5 <= pool.earned[FROZEN]
+        if self.heals and is_back and not self.control.pinned:
             self._rolled_back(place, before)
         return round(float(weights.loss(mixed, y).mean()), 6), len(y), int(y.sum())
 
@@ -232,6 +235,7 @@ class Hedge(Policy):
 
     def _change(self, start_ms: int, change: Change, place: Place) -> None:
         """A new regime began at `start_ms`: what was in force may come back one day."""
+        self._void(place)
         old, new = self._recent.cut(start_ms), len(self._recent)
         left = self._regimes.now
         if len(old) >= LEFT_FROM + 3:
@@ -363,8 +367,11 @@ class Hedge(Policy):
         if found is None:
             self._unguessed(place, is_moved=is_moved)
             return
+        counts = not self._labels_now and self._changed_at > 0 and found.expert != held
+        if not self._permitted(found.expert, found.told, place, ask=counts and found.is_safe):
+            return
         self._set_guess(found)
-        if self._labels_now or not self._changed_at or found.expert == held:
+        if not counts:
             return
         if not found.is_safe:
             self._withdraw(place)
@@ -441,6 +448,9 @@ class Hedge(Policy):
         p = fits(rows, Sample(then, len(then)))
         if p >= CHANGED_P:
             return
+        what = "draw scores towards the base rate until labels of the change come"
+        if not self._permitted(BASE_RATE, what, place, ask=True):
+            return
         self._unsure = True
         self._pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
         # How often was it right to doubt?
@@ -465,6 +475,8 @@ class Hedge(Policy):
     def _may_heal(self, now_ms: int, place: Place) -> bool:
         """Are there enough labelled rows that are new, and is there a heal left in this hour?"""
         if self._request is not None or not (self._mine.is_due or self._all.is_due):
+            return False
+        if not self.control.may_heal:
             return False
         budget = self._budget
         if budget.allows(now_ms):
@@ -522,41 +534,116 @@ class Hedge(Policy):
             self._discard(place, result.reason, {})
         elif is_late and not heal.states:
             self._discard(place, "the regime has changed meanwhile", {})
+        elif self.control.pinned:
+            self._discard(place, "another version is pinned", _told(heal))
         elif not heal.states:
             self._discard(place, "no candidate is better by more than noise", _told(heal))
             self._signal(place, heal)
         else:
-            self._deploy_heal(place, heal, answers=not is_late)
+            if self.control.required:
+                self._ask(place, heal)
+            elif self._deploy_heal(place, heal.states, _told(heal)):
+                self._is_open = self._is_open and is_late
             self._signal(place, heal)
         self._move(place)
 
-    def _deploy_heal(self, place: Place, heal: Heal, *, answers: bool) -> None:
+    def _deploy_heal(
+        self, place: Place, states: Mapping[str, State], told: Mapping[str, Any], **by: Any
+    ) -> bool:
+        """Admit what the gate, with the figures `told`, has let pass; False where it is refused."""
         parent = self.deployed.version
         new = {
-            verdict.expert: verdict.evidence
-            for verdict in heal.verdicts
-            if verdict.expert in heal.states and verdict.expert not in self._pool.states
+            each["expert"]: gate.evidence(each["rows"], each["gain"], each["error"])
+            for each in told["gate"]
+            if each["expert"] in states and each["expert"] not in self._pool.states
         }
-        for name, state in heal.states.items():
+        for name, state in states.items():
             self._pool.put(name, state)
         if new:
             self._pool.admit(new)
-        if not self._put_in_force(place, f"heal: {', '.join(heal.states)}"):
-            return
+        if not self._put_in_force(place, f"heal: {', '.join(states)}"):
+            return False
         self.heals += 1
         self.rolled_back = False
-        self._is_open = self._is_open and not answers
         self._say(
             place,
             "heal-deployed",
-            f"healed on {heal.rows} labelled rows: {', '.join(heal.states)} in force as "
+            f"healed on {told['rows']} labelled rows: {', '.join(states)} in force as "
             f"v{self.deployed.version}",
             version=self.deployed.version,
             parent=parent,
-            rows=heal.rows,
             weights=self._pool.weights,
-            **_told(heal),
+            **told,
+            **by,
         )
+        return True
+
+    # --- Approval ---
+
+    def _ask(self, place: Place, heal: Heal) -> None:
+        """A person decides: until then what was healed has no weight."""
+        told, names = _told(heal), ", ".join(heal.states)
+        try:
+            candidate = self._snapshot(
+                "candidate",
+                flat(heal.states),
+                parent=self.deployed.version,
+                reason=f"heal: {names}; waits for approval",
+                place=place,
+            )
+        except RegistryError as error:
+            self._discard(place, str(error), told)
+            return
+        self._candidates = {candidate.version: heal.states}
+        what = f"healed on {heal.rows} labelled rows: {names}"
+        self._wait_for(f"heal-{candidate.version}", what, place, candidate.version, told)
+
+    def _permitted(self, expert: str, what: str, place: Place, *, ask: bool) -> bool:
+        """May this expert count before a label speaks for it? Asked once a regime."""
+        id_ = f"{expert}-{self._regimes.now}"
+        given = self.control.permission(id_)
+        if given is None and ask and id_ not in self.control.waiting:
+            self._wait_for(id_, what, place, None, {})
+        return given is True
+
+    def _wait_for(
+        self, id_: str, what: str, place: Place, version: int | None, told: Mapping[str, Any]
+    ) -> None:
+        asked = self.control.ask(id_, what, place.time_ms, version, told)
+        self._say(
+            place,
+            "approval-requested",
+            f"{id_} waits for approval: {what}",
+            approval_id=id_,
+            expires_at=asked.expires_ms,
+            version=version,
+            **told,
+        )
+
+    def _answer(self, approval_id: str, place: Place, *, approved: bool) -> None:
+        waiting = self.control.answer(approval_id, approved=approved)
+        if waiting is None or waiting.version is None:
+            return
+        states = self._candidates.pop(waiting.version, None)
+        if not approved or states is None:
+            self._discard(place, f"{approval_id} was not approved", dict(waiting.evidence))
+        elif self._deploy_heal(place, states, waiting.evidence, approval_id=approval_id):
+            self._is_open = False
+
+    def _void(self, place: Place) -> None:
+        """What waits was for a regime that has ended."""
+        for waiting in list(self.control.waiting.values()):
+            self.control.answer(waiting.id, approved=False)
+            what = f"{waiting.id} waits no longer: the regime it was for has ended"
+            self._say(place, "approval-void", what, approval_id=waiting.id)
+        self._candidates = {}
+        self.control.forget_permissions()
+
+    def _restore(self, in_force: InForce) -> None:
+        weights = dict(in_force.weights) or {FROZEN: 1.0}
+        found = InForce(in_force.snapshot, weights, in_force.provisional)
+        self._pool.take(found)
+        super()._restore(found)
 
     def _discard(self, place: Place, why: str, told: dict[str, Any]) -> None:
         self._say(place, "heal-discarded", f"heal discarded: {why}", reason=why, **told)
@@ -683,6 +770,10 @@ class Hedge(Policy):
         self._judged = list(mine["judged"])
         self._budget.begun, self._budget.is_spent = mine["budget"]
         self._is_open, self._unsure, self._abstained, self._signal_lost = mine["said"]
+        for waiting in self.control.waiting.values():
+            if waiting.version is not None and waiting.version in memories.snapshots:
+                adapter = memories.snapshots[waiting.version].adapter
+                self._candidates[waiting.version] = apart(adapter)
         asked = mine["request"]
         if asked is not None:
             self._asked = Request(Place(**asked["place"]), asked["regime"], asked["wanted"])
@@ -747,6 +838,7 @@ def _told(heal: Heal) -> dict[str, Any]:
             }
             for v in heal.verdicts
         ],
+        "rows": heal.rows,
         "frauds": heal.frauds,
         **({} if heal.skill is None else {"skill": heal.skill}),
     }

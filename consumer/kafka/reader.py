@@ -236,14 +236,14 @@ class Reader:
 
 
 class Follower:
-    """Reads a topic from its beginning, and then whatever is added to it."""
+    """Reads partition 0 of a topic from an offset on, and then whatever is added to it."""
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
+    def __init__(self, kafka: Kafka, topic: str, start: int = OFFSET_BEGINNING) -> None:
         self._kafka = kafka
         self._topic = topic
         self._reader = _reader(kafka)
         self._ends = _uncommitted(kafka)
-        self._reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        self._reader.assign([TopicPartition(topic, 0, start)])
         self._at = 0  # offset up to which everything was handed over
 
     def added(self) -> list[Record]:
