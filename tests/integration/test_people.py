@@ -32,7 +32,7 @@ def test_heals_wait_for_people_and_every_order_counts_once(
     signing = ("--set", f"commands.key_file={key}")
     given = (
         *("--set", "heal.approval=required", "--set", f"heal.approval_timeout_s={PATIENCE_S}"),
-        *("--set", "heal.approval_on_timeout=reject", *signing),
+        *("--set", "heal.approval_on_timeout=reject", "--inline", *signing),
     )
 
     def run() -> subprocess.Popen[str]:
@@ -113,7 +113,7 @@ def test_a_wrong_order_is_one_line(
     for arguments, expected in (
         (("approve", "heal-2", "--why", "good"), "nothing was consumed"),
         (("approve", "heal-2"), "Missing option '--why'"),
-        (("rollback", "zero", "--why", "bad"), "not a valid int"),
+        (("rollback", "zero", "--why", "bad"), "valid integer"),
         (("status", "--json"), "nothing was consumed"),
         (("pause", "--why", "x", "--set", "commands.key_file=nowhere"), "nowhere"),
     ):
