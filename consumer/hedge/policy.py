@@ -69,7 +69,8 @@ class Hedge(Policy):
         self, settings: Settings, model: Model, registry: Registry, events: Events, out: Outputs
     ) -> None:
         self._mixture = Mixture(model)
-        super().__init__(settings, model, registry, events, out, self._mixture)
+        # The worker has its own: a call under another adapter state swaps it in for a moment.
+        super().__init__(settings, model, registry, events, out, Mixture(model))
         reference = model.manifest.reference
         self._sd: Float64 = np.asarray(reference.sd, np.float64)
         self._guesser = Guesser(model, self._mixture)
