@@ -59,7 +59,7 @@ def published_run(run: Run) -> Iterator[Figure]:
     yield Figure("z stays above 1", "23 batches", f"{len(over)} batches")
     parameters = list(model.module.parameters())
     yield Figure("parameters", want["parameters"], str(sum(p.numel() for p in parameters)))
-    adapter = sum(p.numel() for p in model.module.reflexive.parameters())
+    adapter = sum(p.numel() for p in model.module.adapter_parameters().values())
     yield Figure("adapter parameters", want["adapter_parameters"], str(adapter))
     for name, counts in stages(run).items():
         yield Figure(name, want[name], rates(counts))

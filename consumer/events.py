@@ -62,6 +62,7 @@ _SHAPES = {
     "dead-letters": _Shape("event", "process", "error", "failure"),
     "dead-letter-flood": _Shape("alert", "process", "error", "failure"),
     "labels-in-trouble": _Shape("alert", "process", "error", "failure"),
+    "rule-disagrees": _Shape("alert", "configuration", "info", "failure"),
     "partitioner-mismatch": _Shape("alert", "configuration", "error", "failure"),
     "batch-monitored": _Shape("metric", "process", "info", "success"),
     "batch-labelled": _Shape("metric", "process", "info", "success"),

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from numpy.typing import NDArray
 from torch import Tensor
 
 from consumer.columns import Float32, Int8
-from consumer.model import AdapterState, SelfHealingMLP
+from consumer.model import AdapterState, Healable
 from consumer.rules import Rules
 
 # The article's weights and its guard against log(0).
@@ -71,17 +72,38 @@ def positive_weight(label: Tensor, conflict: Tensor) -> float:
     return min(WEIGHT_BASE + WEIGHT_SLOPE * (share - WEIGHT_SHARE), WEIGHT_MOST)
 
 
-def heal_loss(p: Tensor, label: Tensor, rule: Tensor | None, weight: float) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What rules say of rows."""
+
+    target: Tensor  # (rows,) 1 where one says fraud, else 0
+    weight: Tensor | None  # (rows,) of the heaviest that does; None: 1 throughout
+
+    @staticmethod
+    def of(rules: Rules, fired: NDArray[np.bool_]) -> Stated | None:
+        """None without rules. `fired: (rows, rules)`."""
+        if not len(rules):
+            return None
+        weights = rules.weights(fired)
+        even = bool((weights == 1).all())
+        return Stated(
+            torch.from_numpy(fired.any(axis=1)).float(),
+            None if even else torch.from_numpy(weights.astype(np.float32)),
+        )
+
+
+def heal_loss(p: Tensor, label: Tensor, rule: Stated | None, weight: float) -> Tensor:
     """real + consistency + entropy; without rules the consistency term is off.
 
-    `p`, `label`, `rule`: (rows,) probabilities, 0/1 labels, 0/1 rule targets.
+    `p`, `label`: (rows,) probabilities, 0/1 labels.
     """
     logit = torch.log(p.clamp_min(TINY) / (1 - p + EPSILON))
     real = F.binary_cross_entropy_with_logits(logit, label, pos_weight=torch.tensor(weight))
     entropy = -(p * torch.log(p + EPSILON) + (1 - p) * torch.log(1 - p + EPSILON)).mean()
     if rule is None:
         return REAL * real + ENTROPY * entropy
-    return REAL * real + CONSISTENCY * F.binary_cross_entropy(p, rule) + ENTROPY * entropy
+    consistency = F.binary_cross_entropy(p, rule.target, rule.weight)
+    return REAL * real + CONSISTENCY * consistency + ENTROPY * entropy
 
 
 @torch.no_grad()
@@ -106,16 +128,16 @@ def adam_step(
 
 
 def heal_step(
-    module: SelfHealingMLP,
+    module: Healable,
     parameters: Mapping[str, Tensor],
     moments: Moments,
     rate: float,
     h: Tensor,
     label: Tensor,
-    rule: Tensor | None,
+    rule: Stated | None,
     weight: float,
 ) -> float:
-    """One step on representations `h: (rows, width)`; returns the loss before it."""
+    """One step on representations `h: (rows, …)`; returns the loss before it."""
     loss = heal_loss(module.decide(h), label, rule, weight)
     adam_step(parameters, torch.autograd.grad(loss, list(parameters.values())), moments, rate)
     return float(loss.item())
@@ -128,7 +150,7 @@ class Healer:
     which is discarded leaves nothing behind.
     """
 
-    def __init__(self, module: SelfHealingMLP, rules: Rules, steps: int, rate: float) -> None:
+    def __init__(self, module: Healable, rules: Rules, steps: int, rate: float) -> None:
         self._module = copy.deepcopy(module)
         self._module.freeze_for_healing()
         self._rules = rules
@@ -152,17 +174,18 @@ class Healer:
         `cancelled`, asked before every step, says so.
         """
         module = self._module
-        parameters = dict(module.reflexive.named_parameters())
+        parameters = module.adapter_parameters()
         moments = {name: kept.clone() for name, kept in (moments or _none(parameters)).items()}
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(start[name])
             # The backbone is frozen: one pass serves every step.
-            h = module.represent(torch.from_numpy(x))  # (rows, width)
+            h = module.represent(torch.from_numpy(x))  # (rows, …)
             p = module.decide(h)
         y = torch.from_numpy(label.astype(np.float32))
-        fired = torch.from_numpy(self._rules.fired(x).any(axis=1))  # (rows,)
-        rule = fired.float() if len(self._rules) else None
+        each = self._rules.fired(x)  # (rows, rules)
+        fired = torch.from_numpy(each.any(axis=1))  # (rows,)
+        rule = Stated.of(self._rules, each)
         weight = positive_weight(y, fired & (p < conflict_probability))
         first = 0.0
         for number in range(self._steps):

@@ -6,6 +6,7 @@ which layers are made is part of the contract: it fixes which random numbers eac
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -14,8 +15,64 @@ from torch import Tensor, nn
 # A feature a million standard deviations away is as far as any: beyond it the layers would overflow
 # float32, and no number can be compared with a threshold.
 FARTHEST_SD = 1e6
+# Log odds beyond this are certainty enough: float32 probabilities have no more digits.
+FARTHEST = 15.0
 
 AdapterState = Mapping[str, Tensor]  # the adapter's parameters by name; never changed in place
+
+
+class Healable(nn.Module, ABC):
+    """A network with an adapter inside, as scoring, healing and the experts use it.
+
+    What the adapter leaves alone, `represent`, is worked out once for many adapter states.
+    """
+
+    @abstractmethod
+    def represent(self, x: Tensor) -> Tensor:
+        """What every adapter state begins with, (rows, …), of `x: (rows, features)`."""
+
+    @abstractmethod
+    def latent(self, h: Tensor) -> Tensor:
+        """What the adapter is given, (rows, width), of what `represent` made."""
+
+    @abstractmethod
+    def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:
+        """Log odds of fraud, (rows,), under the module's own adapter or the state given."""
+
+    @abstractmethod
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """What heals, by name: the parameters themselves."""
+
+    @abstractmethod
+    def base_state(self) -> dict[str, Tensor]:
+        """Everything but the adapter: what a heal must leave untouched."""
+
+    @property
+    def network(self) -> nn.Module:
+        """The module whose weights a model directory holds."""
+        return self
+
+    def decide(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:
+        """Probability of fraud, (rows,), under the module's own adapter or the state given."""
+        return torch.sigmoid(self.logit(h, adapter))
+
+    def forward(self, x: Tensor) -> Tensor:  # (rows, features)
+        """Probability of fraud, (rows,)."""
+        return self.decide(self.represent(x))
+
+    def freeze_for_healing(self) -> None:
+        """Leave only the adapter trainable."""
+        self.requires_grad_(False)
+        for parameter in self.adapter_parameters().values():
+            parameter.requires_grad_(True)
+
+    def unfreeze_all(self) -> None:
+        """Make everything trainable again."""
+        self.requires_grad_(True)
+
+    def adapter_state(self) -> dict[str, Tensor]:
+        """A copy of the adapter's parameters."""
+        return {name: p.detach().clone() for name, p in self.adapter_parameters().items()}
 
 
 class ReflexiveLayer(nn.Module):
@@ -67,7 +124,7 @@ class Calibrate(nn.Module):
         return self.slope * logit + self.bias
 
 
-class SelfHealingMLP(nn.Module):
+class SelfHealingMLP(Healable):
     """backbone -> reflexive -> head; 13,250 parameters at 10 features and width 64."""
 
     def __init__(self, features: int, width: int = 64) -> None:
@@ -85,34 +142,26 @@ class SelfHealingMLP(nn.Module):
         h: Tensor = self.backbone(self.standardise(x))
         return h
 
-    def decide(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:  # (rows, width)
-        """Probability of fraud, (rows,), under the module's own adapter or the state given."""
+    def latent(self, h: Tensor) -> Tensor:  # (rows, width)
+        """What the backbone made, as it is."""
+        return h
+
+    def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:  # (rows, width)
+        """Log odds of fraud, (rows,), under the module's own adapter or the state given."""
         corrected = (
             self.reflexive(h)
             if adapter is None
             else torch.func.functional_call(self.reflexive, dict(adapter), (h,))
         )
-        return torch.sigmoid(self.calibrate(self.head(corrected))).squeeze(-1)
+        logit: Tensor = self.calibrate(self.head(corrected)).squeeze(-1)
+        return logit
 
-    def forward(self, x: Tensor) -> Tensor:  # (rows, features)
-        """Probability of fraud, (rows,)."""
-        return self.decide(self.represent(x))
-
-    def freeze_for_healing(self) -> None:
-        """Leave only the adapter trainable."""
-        self.requires_grad_(False)
-        self.reflexive.requires_grad_(True)
-
-    def unfreeze_all(self) -> None:
-        """Make everything trainable again."""
-        self.requires_grad_(True)
-
-    def adapter_state(self) -> dict[str, Tensor]:
-        """A copy of the adapter's parameters."""
-        return {name: p.detach().clone() for name, p in self.reflexive.named_parameters()}
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """The reflexive layer's."""
+        return dict(self.reflexive.named_parameters())
 
     def base_state(self) -> dict[str, Tensor]:
-        """Everything but the adapter: what a heal must leave untouched."""
+        """Standardisation, backbone, head and calibration."""
         return {
             name: tensor
             for name, tensor in self.state_dict().items()

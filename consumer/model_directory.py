@@ -9,85 +9,27 @@ shadow.safetensors    only where a separately trained model stands beside it
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tomli_w
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from consumer import rules as rule_text
-from consumer import states
+from consumer import manifest as manifests
+from consumer import own_module, states, weights
 from consumer.errors import ModelError, RegistryError
-from consumer.model import PlainMLP, SelfHealingMLP
+from consumer.manifest import FORMAT, MANIFEST, MODULE, Fidi, Manifest, Reference, RuleTable, Shadow
+from consumer.model import Healable, PlainMLP, SelfHealingMLP
+from consumer.own_module import OwnModule
 from consumer.reference import Trained
 from consumer.rules import Rules
 
-FORMAT = 1
-MANIFEST = "model.toml"
 WEIGHTS = "model.safetensors"
 SHADOW = "shadow.safetensors"
 REFERENCE = "reference.safetensors"
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Noise(_Table):
-    """How a column that is watched varies where nothing changes."""
-
-    sd: float = Field(gt=0)
-    skewness: float
-    unrest: float = Field(ge=1)
-
-
-class Reference(_Table):
-    """Statistics of the training rows, in the order of the features."""
-
-    rows: int = Field(ge=1)
-    fraud_share: float = Field(ge=0, le=1)
-    mean: list[float]
-    sd: list[float]
-    # What a change is measured by, see consumer/hedge/change.py; without them: by sd alone.
-    skewness: list[float] = Field(default_factory=list)
-    unrest: list[float] = Field(default_factory=list)
-    outputs: list[Noise] = Field(default_factory=list)  # of consumer/hedge/probes.py
-
-
-class Fidi(_Table):
-    """What the drift signal watches."""
-
-    features: list[str] = Field(min_length=1)
-
-
-class Shadow(_Table):
-    """A separately trained model beside ours; without one the shadow is our own frozen copy."""
-
-    architecture: Literal["PlainMLP"]
-    sha256: str
-
-
-class Manifest(_Table):
-    """The content of `model.toml`."""
-
-    format: int
-    model_version: str
-    architecture: str
-    width: int = Field(ge=1)
-    features: list[str] = Field(min_length=1)
-    rules: list[str]
-    weights_sha256: str
-    base_sha256: str
-    reference: Reference
-    fidi: Fidi
-    shadow: Shadow | None = None
-    reference_sha256: str | None = None  # without it nothing is aligned, no output is watched
-    training: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +37,7 @@ class Model:
     """A loaded model directory: module in evaluation mode, its rules, its manifest."""
 
     manifest: Manifest
-    module: SelfHealingMLP
+    module: Healable
     rules: Rules
     shadow: nn.Module | None
     base_adapter: Mapping[str, Tensor] = field(repr=False)
@@ -112,7 +54,7 @@ class Model:
             raise ModelError("backbone or head were changed while running; nothing more is scored")
 
 
-def base_sha256(module: SelfHealingMLP) -> str:
+def base_sha256(module: Healable) -> str:
     """Hash of everything that a heal must not touch."""
     return states.sha256(states.to_bytes(module.base_state()))
 
@@ -130,10 +72,10 @@ def make_folder(directory: Path) -> None:
 
 def save(
     directory: Path,
-    module: SelfHealingMLP,
+    module: Healable,
     *,
     features: Sequence[str],
-    rules: Sequence[str],
+    rules: Sequence[str | RuleTable],
     watched: Sequence[str],
     reference: tuple[Reference, Trained],
     training: dict[str, Any],
@@ -141,30 +83,33 @@ def save(
 ) -> Manifest:
     """Write a model directory; existing files of one are replaced."""
     statistics, trained = reference
-    weights = states.to_bytes(module.state_dict())
+    data = weights.to_bytes(module.network)
     shadow_bytes = None if shadow is None else states.to_bytes(shadow.state_dict())
     arrays = {name: torch.from_numpy(array) for name, array in asdict(trained).items()}
     reference_bytes = states.to_bytes(arrays)
+    own = module.about if isinstance(module, OwnModule) else None
     manifest = Manifest(
         format=FORMAT,
-        model_version=states.sha256(weights)[:12],
-        architecture=type(module).__name__,
-        width=module.head.in_features,
+        model_version=states.sha256(data)[:12],
+        architecture=MODULE if own else type(module).__name__,
+        width=len(trained.latent_mean),
         features=list(features),
         rules=list(rules),
-        weights_sha256=states.sha256(weights),
+        weights_sha256=states.sha256(data),
         base_sha256=base_sha256(module),
         reference=statistics,
         fidi=Fidi(features=list(watched)),
         shadow=None
         if shadow_bytes is None
         else Shadow(architecture="PlainMLP", sha256=states.sha256(shadow_bytes)),
+        module=own,
+        features_sha256=manifests.features_sha256(features),
         reference_sha256=states.sha256(reference_bytes),
         training=training,
     )
     make_folder(directory)
     try:
-        (directory / WEIGHTS).write_bytes(weights)
+        (directory / WEIGHTS).write_bytes(data)
         if shadow_bytes is not None:
             (directory / SHADOW).write_bytes(shadow_bytes)
         else:
@@ -182,50 +127,50 @@ def load(directory: Path) -> Model:
 
     Raises: ModelError, naming the file and what is wrong with it.
     """
-    try:
-        text = (directory / MANIFEST).read_bytes()
-        weights = (directory / WEIGHTS).read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"model directory {directory}: {Path(str(error.filename)).name}: {error.strerror}. "
-            "Make one with `python -m consumer train`."
-        ) from error
-    try:
-        manifest = Manifest.model_validate(tomllib.loads(text.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ModelError(f"{directory / MANIFEST} is not TOML: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ModelError(f"{directory / MANIFEST}: {where}: {first['msg']}") from error
-    if manifest.format != FORMAT:
-        raise ModelError(f"{directory / MANIFEST}: format {manifest.format}, we read {FORMAT}")
-    if manifest.architecture != SelfHealingMLP.__name__:
-        raise ModelError(
-            f"{directory / MANIFEST}: architecture {manifest.architecture!r} is not known; "
-            f"known: {SelfHealingMLP.__name__}"
-        )
-    _check_lengths(manifest, directory)
-    module = SelfHealingMLP(len(manifest.features), manifest.width)
-    _restore(module, weights, manifest.weights_sha256, directory / WEIGHTS)
+    manifest, rules = manifests.read(directory)
+    data = weights.read(directory / WEIGHTS)
+    module = _network(directory / MANIFEST, manifest)
+    weights.restore(module.network, data, manifest.weights_sha256, directory / WEIGHTS)
+    module.eval()
     if base_sha256(module) != manifest.base_sha256:
-        raise ModelError(f"{directory / WEIGHTS}: base_sha256 does not match the manifest")
+        raise ModelError(
+            f"{directory / WEIGHTS}: base_sha256 does not match the manifest; "
+            "the two files are not of one training: restore both"
+        )
+    if isinstance(module, OwnModule):
+        _tried(directory / MANIFEST, manifest, module)
     shadow = None
     if manifest.shadow is not None:
-        try:
-            data = (directory / SHADOW).read_bytes()
-        except OSError as error:
-            raise ModelError(f"{directory / SHADOW}: {error.strerror}") from error
+        file = directory / SHADOW
         shadow = PlainMLP(len(manifest.features), manifest.width)
-        _restore(shadow, data, manifest.shadow.sha256, directory / SHADOW)
-    return Model(
-        manifest,
-        module,
-        Rules([rule_text.parse(text) for text in manifest.rules], manifest.features),
-        shadow,
-        module.adapter_state(),
-        _trained(directory, manifest),
+        weights.restore(shadow, weights.read(file), manifest.shadow.sha256, file)
+    trained = _trained(directory, manifest)
+    return Model(manifest, module, rules, shadow, module.adapter_state(), trained)
+
+
+def _network(file: Path, manifest: Manifest) -> Healable:
+    if manifest.module is not None:
+        try:
+            return own_module.make(manifest.module)
+        except ModelError as error:
+            raise ModelError(f"{file}: {error}") from error
+    if manifest.architecture == SelfHealingMLP.__name__:
+        return SelfHealingMLP(len(manifest.features), manifest.width)
+    raise ModelError(
+        f"{file}: architecture {manifest.architecture!r} is not known; known: "
+        f"{SelfHealingMLP.__name__}, and {MODULE} with a table [module]"
     )
+
+
+def _tried(file: Path, manifest: Manifest, module: OwnModule) -> None:
+    mean, sd = torch.tensor(manifest.reference.mean), torch.tensor(manifest.reference.sd)
+    rows = torch.stack([mean, mean + sd, mean - sd])  # (3, features)
+    try:
+        width = own_module.check(module, manifest.features, rows)
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
+    if width != manifest.width:
+        raise ModelError(f"{file}: width {manifest.width}, the adapter is given {width}")
 
 
 def _trained(directory: Path, manifest: Manifest) -> Trained | None:
@@ -233,12 +178,12 @@ def _trained(directory: Path, manifest: Manifest) -> Trained | None:
         return None
     file = directory / REFERENCE
     try:
-        found = states.from_bytes(file.read_bytes(), manifest.reference_sha256, str(file))
+        found = states.from_bytes(weights.read(file), manifest.reference_sha256, str(file))
         trained = Trained(**{each.name: found[each.name].numpy() for each in fields(Trained)})
-    except OSError as error:
-        raise ModelError(f"{file}: {error.strerror}") from error
-    except (RegistryError, KeyError) as error:
-        raise ModelError(f"{file}: {error}") from error
+    except KeyError as error:
+        raise ModelError(f"{file}: no tensor {error}; train again") from error
+    except RegistryError as error:
+        raise ModelError(str(error)) from error
     width = (manifest.width,)
     shapes = (trained.quantiles.shape[1:], trained.latent_mean.shape, trained.latent_sd.shape)
     if shapes != ((len(manifest.features),), width, width):
@@ -247,34 +192,6 @@ def _trained(directory: Path, manifest: Manifest) -> Trained | None:
             f"for {len(manifest.features)} features and a width of {manifest.width}"
         )
     return trained
-
-
-def _check_lengths(manifest: Manifest, directory: Path) -> None:
-    width = len(manifest.features)
-    if len(set(manifest.features)) != width:
-        raise ModelError(f"{directory / MANIFEST}: a feature is named twice")
-    for name, values in (("mean", manifest.reference.mean), ("sd", manifest.reference.sd)):
-        if len(values) != width:
-            raise ModelError(
-                f"{directory / MANIFEST}: reference.{name} has {len(values)} numbers "
-                f"for {width} features"
-            )
-    if min(manifest.reference.sd) <= 0:
-        raise ModelError(f"{directory / MANIFEST}: reference.sd must be above 0")
-    for watched in manifest.fidi.features:
-        if watched not in manifest.features:
-            raise ModelError(f"{directory / MANIFEST}: fidi.features names {watched!r}, not there")
-
-
-def _restore(module: nn.Module, data: bytes, sha256: str, file: Path) -> None:
-    try:
-        module.load_state_dict(states.from_bytes(data, sha256, str(file)))
-    except RegistryError as error:
-        raise ModelError(str(error)) from error
-    except RuntimeError as error:  # torch names the missing or misshapen tensors over many lines
-        raise ModelError(f"{file}: {' '.join(str(error).split())}") from error
-    module.eval()
-    module.requires_grad_(False)
 
 
 def one_thread() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from consumer.breaker import Trip
 from consumer.events import Event, Events
 from consumer.partition import DeadLetters, Partition
 from consumer.registry import Place
+from consumer.rule_evidence import Disagreement
 from consumer.running import Measured, Window
 from consumer.signals import Signal
 
@@ -101,6 +102,28 @@ def labels_in_trouble(
                 counts={kind: count},
                 reasons=[meaning],
             )
+
+
+def rules_disagree(events: Events, place: Place, found: Iterable[Disagreement]) -> Iterator[Event]:
+    """Rules that labels speak against."""
+    for one in found:
+        rule, counts = one.rule, one.counts
+        yield events.at(
+            place,
+            "rule-disagrees",
+            f"rule {rule.name!r} says fraud and labels of {_name(place)} do not: "
+            f"{counts.right} of the {counts.fired:,} rows it fired on were, and by chance "
+            f"{counts.by_chance:.1f} would have been; mend or remove it in model.toml",
+            detail=rule.name,
+            rule=rule.name,
+            when=rule.condition.text,
+            counts={
+                "rows": counts.rows,
+                "frauds": counts.frauds,
+                "fired": counts.fired,
+                "right": counts.right,
+            },
+        )
 
 
 def prequential(events: Events, place: Place, window: Window) -> Event:

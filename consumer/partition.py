@@ -13,6 +13,7 @@ from consumer.columns import Float32, Labelled
 from consumer.join import Join
 from consumer.policy import HEALTHY
 from consumer.registry import InForce, Place
+from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
 from consumer.watch import Watch
 
@@ -67,6 +68,7 @@ class Partition:
     watch: Watch
     join: Join
     running: Running
+    rules: RuleEvidence
     active: InForce | None = None  # for the rows of the current batch
     rows: list[Float32] = field(default_factory=list)  # of it, where the policy remembers
     start_ms: int = 0  # event time of its first
@@ -97,6 +99,7 @@ class Partition:
             "watch": self.watch.state(),
             "join": self.join.state(),
             "running": self.running.state(),
+            "rules": self.rules.state(),
             "active": self.active.record("") if self.active else None,
             "state": self.state,
             "batches": self.batches,
@@ -148,4 +151,5 @@ class Partition:
             setattr(self, name, state[name])
         self.label_counts = Counter(state["label_counts"])
         self.running.load(state["running"])
+        self.rules.load(state.get("rules", {}))
         self.dead = {topic: DeadLetters.of(dead) for topic, dead in state["dead"].items()}

@@ -27,6 +27,7 @@ from consumer.partition import DeadLetters, Partition, Restored
 from consumer.policies import policy_of
 from consumer.policy import Idle, MonitorBatch
 from consumer.registry import Activation, InForce, Place, Registry
+from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
 from consumer.score import Scorer
 from consumer.settings import DAY_MS, Settings
@@ -100,6 +101,7 @@ class Pipeline:
                     schema_of(self._model.features),
                 ),
                 Running(settings.prequential.window_rows, settings.cost),
+                RuleEvidence(self._model.rules),
             )
             if restored and number in restored:
                 found = restored[number]
@@ -437,5 +439,6 @@ class Pipeline:
         place = Place(
             self._topic, rows.partition, int(rows.offset[-1]), int(rows.labelled_at.max())
         )
+        self.out.events += notices.rules_disagree(self._events, place, part.rules.take(rows))
         reasons, part.unanswered = part.alarm or part.unanswered, ()
         self.healing.labelled_batch(Evidence(rows, part.labelled_batches, place, reasons), idle)

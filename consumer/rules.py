@@ -1,76 +1,60 @@
-"""Rules a domain expert states: one feature against one number says fraud.
+"""Rules that a domain expert states: where one holds it says fraud.
 
-They are parsed, never evaluated as code. Where the model is sure of the opposite of a rule, that is
-a conflict: a signal that needs no label.
+Where the model is sure of the opposite of a rule, that is a conflict: a signal that needs no label.
 """
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.columns import Float32
+from consumer import rule_text
+from consumer.columns import Float32, Float64
 from consumer.errors import ModelError
-
-_OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_PATTERN = re.compile(r"^\s*(?P<feature>\S+)\s*(?P<op><=|>=|<|>)\s*(?P<value>\S+)\s*$")
+from consumer.rule_text import Condition
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
-    """`feature op value` says fraud."""
+    """`condition` says fraud, and counts `weight` times."""
 
-    feature: str
-    op: str
-    value: float
+    name: str
+    condition: Condition
+    weight: float = 1.0
 
     def __str__(self) -> str:
-        return f"{self.feature} {self.op} {repr(self.value).removesuffix('.0')}"
+        return self.name
 
 
-def parse(text: str) -> Rule:
-    """Read a rule such as `V14 < -1.5`.
+def parse(text: str, features: Sequence[str], name: str | None = None, weight: float = 1.0) -> Rule:
+    """Read a rule such as `V14 < -1.5`; without a name it is called as it reads.
 
-    >>> str(parse("V14 < -1.5"))
+    >>> str(parse("V14<-1.5", ["V14"]))
     'V14 < -1.5'
 
-    Raises: ModelError where it is not FEATURE, one of < <= > >=, NUMBER.
+    Raises: ModelError, see `consumer.rule_text.parse`.
     """
-    found = _PATTERN.match(text)
-    if found is None:
-        raise ModelError(f"rule {text!r}: expected FEATURE < NUMBER (or <=, >, >=)")
-    try:
-        value = float(found["value"])
-    except ValueError:
-        raise ModelError(f"rule {text!r}: {found['value']!r} is not a number") from None
-    if not np.isfinite(value):
-        raise ModelError(f"rule {text!r}: the number must be finite")
-    return Rule(found["feature"], found["op"], value)
+    condition = rule_text.parse(text, features)
+    return Rule(condition.text if name is None else name, condition, weight)
 
 
 class Rules:
-    """Several rules over one feature list; any that fires says fraud."""
+    """Several rules over one feature list; any that fires says fraud.
 
-    def __init__(self, rules: Sequence[Rule], features: Sequence[str]) -> None:
-        """Raises: ModelError where a rule names an unknown feature."""
-        for rule in rules:
-            if rule.feature not in features:
-                raise ModelError(
-                    f"rule {str(rule)!r}: no feature {rule.feature!r} among {', '.join(features)}"
-                )
+    A row counts as much as the heaviest rule that fires on it.
+    """
+
+    def __init__(self, rules: Sequence[Rule] = ()) -> None:
+        """Raises: ModelError where two have one name."""
+        names = [rule.name for rule in rules]
+        for name in names:
+            if names.count(name) > 1:
+                raise ModelError(f"two rules are called {name!r}: give each a name of its own")
         self.rules = tuple(rules)
-        self._columns = [list(features).index(rule.feature) for rule in rules]
+        self._weight = np.array([rule.weight for rule in rules])
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -78,7 +62,25 @@ class Rules:
     def fired(self, x: Float32) -> NDArray[np.bool_]:
         """Which rule fires on which row of `x: (rows, features)`: (rows, rules)."""
         fired = np.zeros((len(x), len(self.rules)), dtype=np.bool_)
-        for column, (rule, feature) in enumerate(zip(self.rules, self._columns, strict=True)):
-            # In float32, as the feature is: -1.5 must mean the same to the model and to the rule.
-            fired[:, column] = _OPERATORS[rule.op](x[:, feature], np.float32(rule.value))
+        with np.errstate(all="ignore"):  # of a division by 0, say
+            for column, rule in enumerate(self.rules):
+                fired[:, column] = rule.condition.of(x)
         return fired
+
+    def heaviest(self, fired: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Which of the rules that fired weighs most, (rows,); -1 where none did.
+
+        `fired: (rows, rules)`.
+        """
+        if not self.rules:
+            return np.full(len(fired), -1)
+        found = np.where(fired, self._weight, -1.0).argmax(axis=1)
+        return np.where(fired.any(axis=1), found, -1)
+
+    def weights(self, fired: NDArray[np.bool_]) -> Float64:
+        """What each row counts, (rows,): 1 where no rule fired. `fired: (rows, rules)`."""
+        return np.append(self._weight, 1.0)[self.heaviest(fired)]
+
+    def weight_of(self, counts: Mapping[str, int]) -> float:
+        """Of rows counted by the name of their heaviest rule."""
+        return sum(rule.weight * counts.get(rule.name, 0) for rule in self.rules)

@@ -34,7 +34,7 @@ class Scorer:
     def adapted(self, x: Float32, adapter: AdapterState) -> tuple[Float32, Float32]:
         """Scores and shadow scores, both (rows,), under an adapter state."""
         rows = torch.from_numpy(x)
-        h = self._module.represent(rows)  # (rows, width)
+        h = self._module.represent(rows)  # (rows, …)
         score = self._module.decide(h, adapter)  # (rows,)
         if self._shadow is not None:
             shadow = self._shadow(rows)  # (rows,)

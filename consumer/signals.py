@@ -85,12 +85,19 @@ class Conflicts:
     """Rows of a batch where a rule says fraud and the model is sure of the opposite."""
 
     rows: int = 0
-    by_rule: dict[str, int] = field(default_factory=dict)
+    by_rule: dict[str, int] = field(default_factory=dict)  # a row counts for each that fires on it
+    heaviest: dict[str, int] = field(default_factory=dict)  # and here for the heaviest of them
 
     def __add__(self, more: Conflicts) -> Conflicts:
-        rules = {**self.by_rule, **more.by_rule}
-        by_rule = {r: self.by_rule.get(r, 0) + more.by_rule.get(r, 0) for r in rules}
-        return Conflicts(self.rows + more.rows, by_rule)
+        return Conflicts(
+            self.rows + more.rows,
+            _sum(self.by_rule, more.by_rule),
+            _sum(self.heaviest, more.heaviest),
+        )
+
+
+def _sum(one: dict[str, int], more: dict[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + more.get(name, 0) for name in {**one, **more}}
 
 
 def conflicts(rules: Rules, x: Float32, score: Float32, probability: float) -> Conflicts:
@@ -98,10 +105,16 @@ def conflicts(rules: Rules, x: Float32, score: Float32, probability: float) -> C
     if not rules.rules:
         return Conflicts()
     against = rules.fired(x) & (score < np.float32(probability))[:, None]  # (rows, rules)
-    counts = against.sum(axis=0).tolist()
+    names = [rule.name for rule in rules.rules]
+    rows = int(against.any(axis=1).sum())
+    heaviest = {}
+    if rows:
+        of = rules.heaviest(against)
+        heaviest = dict(zip(names, np.bincount(of[of >= 0], minlength=len(names)), strict=True))
     return Conflicts(
-        int(against.any(axis=1).sum()),
-        {str(rule): count for rule, count in zip(rules.rules, counts, strict=True)},
+        rows,
+        dict(zip(names, against.sum(axis=0).tolist(), strict=True)),
+        {name: int(count) for name, count in heaviest.items() if count},
     )
 
 
@@ -125,14 +138,23 @@ class Signal:
 
 
 def judge(
-    fidi: dict[str, float], found: Conflicts, *, z_threshold: float, conflict_threshold: float
+    fidi: dict[str, float],
+    found: Conflicts,
+    weight: float,
+    *,
+    z_threshold: float,
+    conflict_threshold: float,
 ) -> Signal:
-    """Name the reasons for an alarm, the farthest feature first."""
+    """Name the reasons for an alarm, the farthest feature first.
+
+    `weight`: of the rows in conflict.
+    """
     reasons = [
         f"fidi {feature} z {z:.2f} > {z_threshold:.2f}"
         for feature, z in sorted(fidi.items(), key=lambda item: -item[1])
         if z > z_threshold
     ]
-    if found.rows >= conflict_threshold:
-        reasons.append(f"{found.rows} conflicts >= {conflict_threshold:g}")
+    if weight >= conflict_threshold:
+        weighed = "" if weight == found.rows else f" of weight {weight:g}"
+        reasons.append(f"{found.rows} conflicts{weighed} >= {conflict_threshold:g}")
     return Signal(fidi, found, tuple(reasons))

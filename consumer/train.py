@@ -20,8 +20,8 @@ from consumer.errors import DataError
 from consumer.experts.base import Base
 from consumer.hedge.change import skewness, unrest
 from consumer.hedge.probes import Probes
-from consumer.model import PlainMLP, SelfHealingMLP
-from consumer.model_directory import Noise, Reference
+from consumer.manifest import Noise, Reference
+from consumer.model import Healable, PlainMLP, SelfHealingMLP
 from consumer.reference import Trained, of_training
 from consumer.rows import Rows
 
@@ -43,7 +43,7 @@ LEAST_OUTPUT_SD = 1e-6
 CALIBRATION_MIN_POSITIVES = 10
 
 
-def reference(rows: Rows, module: SelfHealingMLP) -> tuple[Reference, Trained]:
+def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
     """Statistics of the training rows; a constant feature counts as having sd 1.
 
     Those of the model's outputs are of the newest fifth, which training holds out: on rows that it
@@ -51,7 +51,7 @@ def reference(rows: Rows, module: SelfHealingMLP) -> tuple[Reference, Trained]:
     """
     base = Base(module, module.adapter_state())
     with torch.no_grad():
-        latent = base.represent(torch.from_numpy(rows.x)).numpy()
+        latent = base.latent(base.represent(torch.from_numpy(rows.x))).numpy()
     trained = of_training(rows.x, latent)
     mean, plain = rows.x.mean(axis=0), rows.x.std(axis=0)
     sd = np.where(plain > 0, plain, 1.0)

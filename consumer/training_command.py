@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from consumer import model_directory, rows, rules, train
+from consumer import manifest, model_directory, rows, train
 from consumer.errors import DataError
 
 
@@ -30,7 +30,7 @@ def run(
     model_directory.one_thread()
     table = rows.load(data, features, label, time)
     held_out = rows.load(test, table.features, label, time) if test else None
-    parsed = _parse(rule_texts, table.features)
+    stated = manifest.parsed(rule_texts, table.features)
     watched = train.watched(watch, table.features)
     if len(table) < 10:
         raise DataError(f"{data}: {len(table)} rows are too few to train on")
@@ -38,8 +38,8 @@ def run(
     console = Console(stderr=True)
     console.print(
         f"{len(table):,} rows, {len(table.features)} features, "
-        f"{table.label.mean():.2%} fraud; {len(parsed)} rule(s)"
-        + ("" if parsed else ": without one the consistency term of a heal is off")
+        f"{table.label.mean():.2%} fraud; {len(stated)} rule(s)"
+        + ("" if len(stated) else ": without one the consistency term of a heal is off")
     )
     console.print(f"features: {', '.join(table.features)}", markup=False, highlight=False)
     shadow = None
@@ -68,24 +68,18 @@ def run(
         trained["test"] = train.figures(module, held_out)
         if shadow is not None:
             trained["shadow_test"] = train.figures(shadow, held_out)
-    manifest = model_directory.save(
+    written = model_directory.save(
         out,
         module,
         features=table.features,
-        rules=parsed,
+        rules=[rule.name for rule in stated.rules],
         watched=watched,
         reference=train.reference(table, module),
         training=trained,
         shadow=shadow,
     )
-    console.print(f"{out}: model {manifest.model_version}")
+    console.print(f"{out}: model {written.model_version}")
     for name in ("holdout", "test"):
         if name in trained:
             shown = "  ".join(f"{key} {value:.4g}" for key, value in trained[name].items())
             console.print(f"{name}: {shown}")
-
-
-def _parse(texts: Sequence[str], features: Sequence[str]) -> list[str]:
-    parsed = [rules.parse(text) for text in texts]
-    rules.Rules(parsed, features)
-    return [str(rule) for rule in parsed]

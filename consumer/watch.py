@@ -58,6 +58,7 @@ class Watch:
         return signals.judge(
             self._fidi.end(),
             found,
+            self._rules.weight_of(found.heaviest),
             z_threshold=thresholds.watch_fidi_z,
             conflict_threshold=thresholds.watch_conflicts,
         )
@@ -68,7 +69,11 @@ class Watch:
             "features": self._features,
             "cutter": self._cutter.state(),
             "fidi": self._fidi.state(),
-            "conflicts": [self._conflicts.rows, self._conflicts.by_rule],
+            "conflicts": [
+                self._conflicts.rows,
+                self._conflicts.by_rule,
+                self._conflicts.heaviest,
+            ],
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

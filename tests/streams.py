@@ -13,12 +13,12 @@ import numpy as np
 
 from consumer import model_directory, train
 from consumer.columns import Labels, Transactions
+from consumer.manifest import FORMAT, Fidi, Manifest, parsed
 from consumer.model import SelfHealingMLP
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.pipeline import Pipeline
 from consumer.rows import Rows
-from consumer.rules import Rules, parse
 from consumer.settings import Settings, load
 
 FEATURES = ["V3", "V14", "V8"]
@@ -80,8 +80,8 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
     module.requires_grad_(False)
     statistics, trained = train.reference(rows, module)
     weights = model_directory.states.sha256(model_directory.states.to_bytes(module.state_dict()))
-    manifest = model_directory.Manifest(
-        format=model_directory.FORMAT,
+    manifest = Manifest(
+        format=FORMAT,
         model_version=weights[:12],
         architecture="SelfHealingMLP",
         width=64,
@@ -90,10 +90,9 @@ def model(rules: tuple[str, ...] = (RULE,)) -> Model:
         weights_sha256=weights,
         base_sha256=model_directory.base_sha256(module),
         reference=statistics,
-        fidi=model_directory.Fidi(features=["V14"]),
+        fidi=Fidi(features=["V14"]),
     )
-    parsed = Rules([parse(rule) for rule in rules], FEATURES)
-    return Model(manifest, module, parsed, None, module.adapter_state(), trained)
+    return Model(manifest, module, parsed(rules, FEATURES), None, module.adapter_state(), trained)
 
 
 def settings(flags: dict[str, Any] | None = None) -> Settings:

@@ -14,7 +14,7 @@ from consumer.errors import ModelError, RegistryError, SettingsError
 from consumer.heal import Healer
 from consumer.order import Lane, Sequencer
 from consumer.registry import Registry
-from consumer.rules import parse
+from consumer.rules import Rules, parse
 from consumer.settings import TransactionInput, load
 from tests.pipelines import INLINE, THREADED, drifting, finish, heal_in_flight
 from tests.streams import BATCH, DRIFT, START_MS, events, idle, model, running, score, stream
@@ -131,9 +131,12 @@ def test_nothing_is_healed_on_rows_of_a_partition_that_is_gone(gate):
 
 @pytest.mark.parametrize("text", ["amount > 1234567", "V14 < -1.23456789"])
 def test_a_rule_keeps_its_number(text):
-    assert parse(str(parse(text))) == parse(text)
-    (kept,) = training_command._parse([text], ["amount", "V14"])
-    assert parse(kept) == parse(text)
+    features = ["amount", "V14"]
+    value = np.float32(text.split()[-1])
+    for given in (text, str(parse(text, features))):
+        below, at = (np.full((1, 2), v, np.float32) for v in (np.nextafter(value, -np.inf), value))
+        fired = [bool(Rules([parse(given, features)]).fired(x)[0, 0]) for x in (below, at)]
+        assert fired == [text.startswith("V14"), False]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,14 @@ from consumer.heal import (
     CancelledError,
     DivergedError,
     Healer,
+    Stated,
     adam_step,
     heal_loss,
     positive_weight,
 )
+from consumer.manifest import RuleTable
 from consumer.model_directory import base_sha256
+from consumer.rules import Rules, parse
 from tests.streams import DRIFT, V14, model, stream
 
 ROWS = stream(100, drift=DRIFT)
@@ -35,7 +38,7 @@ def heal(of, by, x=X, label=LABEL, start=None, moments=None):
 
 def loss(of, adapter, weight):
     p = of.module.decide(of.module.represent(torch.from_numpy(X)), adapter)
-    return heal_loss(p, Y, RULE.float(), weight).item()
+    return heal_loss(p, Y, Stated(RULE.float(), None), weight).item()
 
 
 def same(first, second):
@@ -49,10 +52,32 @@ def test_the_loss_by_hand():
     consistency = -(log(0.9) + log(0.2) + log(0.5)) / 3
     entropy = -sum(q * log(q) + (1 - q) * log(1 - q) for q in (0.9, 0.2, 0.5)) / 3
 
-    found = heal_loss(p, label, rule, weight=2.0).item()
+    found = heal_loss(p, label, Stated(rule, None), weight=2.0).item()
     assert found == pytest.approx(0.70 * real + 0.24 * consistency + 0.03 * entropy, rel=1e-5)
     without = heal_loss(p, label, None, weight=2.0).item()
     assert without == pytest.approx(0.70 * real + 0.03 * entropy, rel=1e-5)
+    heavy = heal_loss(p, label, Stated(rule, tensor([3.0, 1, 1])), weight=2.0).item()
+    consistency -= 2 * log(0.9) / 3
+    assert heavy == pytest.approx(0.70 * real + 0.24 * consistency + 0.03 * entropy, rel=1e-5)
+
+
+def test_a_row_counts_as_much_as_the_heaviest_rule_that_fires_on_it():
+    light, heavy = parse("a < 0", ["a", "b"], weight=0.5), parse("b < 0", ["a", "b"], weight=2.0)
+    x = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], np.float32)
+
+    stated = Stated.of(rules := Rules([light, heavy]), rules.fired(x))
+
+    assert stated.target.tolist() == [1, 1, 1, 0]
+    assert stated.weight.tolist() == [2, 0.5, 2, 1]
+
+
+def test_a_heavier_rule_pulls_scores_of_its_rows_up():
+    def healed(weight):
+        of = model(rules=(RuleTable(name="low", when="V14 < -1.5", weight=weight),))
+        return heal(of, healer(of)).score[RULE.numpy()].mean()
+
+    assert healed(1.0) == heal(model(), healer(model())).score[RULE.numpy()].mean()
+    assert healed(0.2) < healed(1.0) < healed(4.0)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +203,7 @@ def test_a_heal_does_without_torchs_compiler():
         from tests.test_heal import LABEL, X
 
         module = SelfHealingMLP(X.shape[1])
-        healer = Healer(module, Rules([], ["V3", "V14", "V8"]), steps=1, rate=0.003)
+        healer = Healer(module, Rules(), steps=1, rate=0.003)
         healer.heal(module.adapter_state(), X, LABEL, 0.30)
         print("torch._dynamo" in sys.modules)
     """

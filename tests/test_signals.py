@@ -1,5 +1,7 @@
 """Signals without labels: the exact batch at which they speak, and what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -60,14 +62,27 @@ def test_means_are_taken_in_double_precision():
     assert z_of([x], warmup=1) == [pytest.approx(x.astype(np.float64).mean(), rel=1e-12)]
 
 
-RULES = Rules([parse("a < 0"), parse("b > 5")], ["a", "b"])
+RULES = Rules([parse("a < 0", ["a", "b"]), parse("b > 5", ["a", "b"])])
 X = np.array([[-1, 9], [-1, 0], [1, 9], [1, 0]], np.float32)
 
 
 def test_a_conflict_is_a_rule_that_fires_where_the_model_is_sure_of_the_opposite():
     found = conflicts(RULES, X, np.array([0.1, 0.9, 0.29, 0.1], np.float32), 0.30)
 
-    assert found == Conflicts(2, {"a < 0": 1, "b > 5": 2})
+    assert found == Conflicts(2, {"a < 0": 1, "b > 5": 2}, {"a < 0": 1, "b > 5": 1})
+
+
+def test_rows_in_conflict_count_as_much_as_the_heaviest_rule_against_them():
+    heavy = Rules([RULES.rules[0], replace(RULES.rules[1], weight=2.5)])
+    score = np.full(4, 0.1, np.float32)
+
+    whole = conflicts(heavy, X, score, 0.30)
+    parts = conflicts(heavy, X[:2], score[:2], 0.30) + conflicts(heavy, X[2:], score[2:], 0.30)
+
+    assert whole == parts == Conflicts(3, {"a < 0": 2, "b > 5": 2}, {"a < 0": 1, "b > 5": 2})
+    assert heavy.weight_of(whole.heaviest) == 6.0
+    signal = judge({"V3": 0.0}, whole, 6.0, z_threshold=1.0, conflict_threshold=5)
+    assert signal.reasons == ("3 conflicts of weight 6 >= 5",)
 
 
 def test_the_probability_itself_is_no_conflict():
@@ -78,12 +93,12 @@ def test_the_probability_itself_is_no_conflict():
 
 
 def test_without_rules_there_is_no_conflict():
-    assert conflicts(Rules([], ["a", "b"]), X, np.zeros(4, np.float32), 0.3) == Conflicts(0, {})
+    assert conflicts(Rules(), X, np.zeros(4, np.float32), 0.3) == Conflicts()
 
 
 def test_reasons_name_the_farthest_feature_first_then_the_conflicts():
     signal = judge(
-        {"V3": 1.2, "V14": 2.345, "V8": 1.0}, Conflicts(7), z_threshold=1.0, conflict_threshold=5
+        {"V3": 1.2, "V14": 2.345, "V8": 1.0}, Conflicts(7), 7, z_threshold=1.0, conflict_threshold=5
     )
 
     assert signal.reasons == (
@@ -96,6 +111,6 @@ def test_reasons_name_the_farthest_feature_first_then_the_conflicts():
 
 @pytest.mark.parametrize(("rows", "alarm"), [(4, False), (5, True)])
 def test_enough_conflicts_are_an_alarm_by_themselves(rows, alarm):
-    signal = judge({"V14": 1.0}, Conflicts(rows), z_threshold=1.0, conflict_threshold=5)
+    signal = judge({"V14": 1.0}, Conflicts(rows), rows, z_threshold=1.0, conflict_threshold=5)
 
     assert (signal.alarm, signal.z) == (alarm, 1.0)

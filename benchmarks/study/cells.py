@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from consumer import model_directory, states, train
+from consumer import manifest, model_directory, states, train
 from consumer.columns import Float32, Float64, Int8, Labels, Transactions
 from consumer.driver import Chunk, Driver
 from consumer.model import SelfHealingMLP
@@ -71,7 +71,7 @@ def rows_of(published: Published) -> Rows:
 def base(seed: int, folder: Path) -> Model:
     """The model that is deployed: trained on 5,000 clean rows, early-stopped and calibrated."""
     where = folder / f"model-{seed}"
-    if not (where / model_directory.MANIFEST).exists():
+    if not (where / manifest.MANIFEST).exists():
         rows = rows_of(scenarios.sets(Scenario.none, seed).train)
         module, how = train.train(rows, seed, lambda *_: None)
         model_directory.save(
@@ -167,8 +167,12 @@ def run(
     folder: Path,
     policy: str = "hedge",
     lasting_s: float | None = None,
+    model: Model | None = None,
 ) -> Run:
-    """Run a cell, without a broker; `lasting_s`: healing beside it, while it comes evenly."""
+    """Run a cell, without a broker; `lasting_s`: healing beside it, while it comes evenly.
+
+    `model`: another than the one that `base` trains.
+    """
     model_directory.one_thread()
     transactions, labels, y = stream(scenario, condition, seed)
     mode = "inline" if lasting_s is None else "threaded"
@@ -188,7 +192,7 @@ def run(
         for each in out.activations:
             weights[each.place.offset] = dict(each.in_force.weights)
 
-    with Driver(settings, base(seed, folder)) as driver:
+    with Driver(settings, model or base(seed, folder)) as driver:
         driver.run(chunks, take)
     healed, frozen = (np.concatenate(each).astype(np.float64) for each in (scores, shadow))
     return Run(y, healed, frozen, oracle(scenario, seed, transactions.x, folder), events, weights)

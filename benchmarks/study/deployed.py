@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from consumer import model_directory, train
 from consumer.columns import Float32, Float64, Int8, Int64, Labels, Transactions
 from consumer.driver import Chunk, Driver
+from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.rows import Rows
 from consumer.settings import load
@@ -40,12 +41,8 @@ def run(
     policy: str,
     delay_ms: int,
 ) -> Deployed:
-    """Train, then score `stream`: features (rows, features), labels (rows,), times (rows,) in ms.
-
-    `come: (rows,)`: which labels do, each `delay_ms` after its row.
-    """
+    """Train, then score a stream, see `score`."""
     model_directory.one_thread()
-    x, y, time = stream
     with tempfile.TemporaryDirectory() as folder:
         module, how = train.train(training, seed, lambda *_: None)
         model_directory.save(
@@ -58,6 +55,23 @@ def run(
             training=how,
         )
         model = model_directory.load(Path(folder))
+    return score(model, stream, come, policy=policy, delay_ms=delay_ms)
+
+
+def score(
+    model: Model,
+    stream: tuple[Float32, Int8, Int64],
+    come: NDArray[np.bool_],
+    *,
+    policy: str,
+    delay_ms: int,
+) -> Deployed:
+    """Score `stream`: features (rows, features), labels (rows,), times (rows,) in ms.
+
+    `come: (rows,)`: which labels do, each `delay_ms` after its row.
+    """
+    model_directory.one_thread()
+    x, y, time = stream
     settings = load(Path(os.devnull), {"heal.mode": "inline", "heal.policy": policy})
     scores: list[Float32] = []
     shadow: list[Float32] = []

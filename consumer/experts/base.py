@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from consumer.columns import Float32
-from consumer.model import AdapterState, SelfHealingMLP
+from consumer.model import FARTHEST, AdapterState, Healable
 
 State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
 # Labelled rows of the present regime alone, or of all that is remembered.
 Memory = Literal["regime", "all"]
-
-# Log odds beyond this are certainty enough: float32 probabilities have no more digits.
-FARTHEST = 15.0
 
 
 class Base:
@@ -29,7 +26,7 @@ class Base:
     For one thread: `torch.func.functional_call` swaps a module's tensors while it runs.
     """
 
-    def __init__(self, module: SelfHealingMLP, adapter: AdapterState) -> None:
+    def __init__(self, module: Healable, adapter: AdapterState) -> None:
         self._module = copy.deepcopy(module).requires_grad_(False)
         self.adapter = adapter
 
@@ -38,15 +35,16 @@ class Base:
         return {f"{prefix}{name}": tensor for name, tensor in self.adapter.items()}
 
     def represent(self, x: Tensor) -> Tensor:
-        """What the backbone makes of `x: (rows, features)`: (rows, width)."""
+        """What every adapter state begins with, (rows, …), of `x: (rows, features)`."""
         return self._module.represent(x)
+
+    def latent(self, h: Tensor) -> Tensor:
+        """What the adapter is given, (rows, width)."""
+        return self._module.latent(h)
 
     def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:
         """Log odds of fraud, (rows,), under an adapter state (default: as trained)."""
-        module = self._module
-        state = self.adapter if adapter is None else adapter
-        corrected = torch.func.functional_call(module.reflexive, dict(state), (h,))
-        logit: Tensor = module.calibrate(module.head(corrected)).squeeze(-1)
+        logit = self._module.logit(h, self.adapter if adapter is None else adapter)
         return logit.clamp(-FARTHEST, FARTHEST)
 
     def of(self, x: Tensor) -> Tensor:
@@ -73,7 +71,7 @@ class View:
 
     @property
     def h(self) -> Tensor:
-        """The backbone's representation, (rows, width)."""
+        """What every adapter state begins with, (rows, …)."""
         if self._h is None:
             self._h = self.base.represent(self.x)
         return self._h

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from consumer.columns import Float32, Float64
-from consumer.experts.base import FARTHEST, Base, Fitted, Learning, Memory, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import platt
+from consumer.model import FARTHEST
 
 TREES, DEPTH, RATE = 64, 4, 0.25
 BINS = 32  # of each feature, as many rows in each

@@ -35,5 +35,6 @@ class Probes:
         view = View.of(self._base, x)
         p = torch.sigmoid(view.frozen).numpy().astype(np.float64)
         entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
-        far = ((view.h - self._mean) / self._sd).square().mean(dim=1).numpy()
+        latent = self._base.latent(view.h)  # (rows, width)
+        far = ((latent - self._mean) / self._sd).square().mean(dim=1).numpy()
         return np.column_stack([p, entropy, far])

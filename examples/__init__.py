@@ -1,0 +1,1 @@
+"""Worked examples: a network, a field and rules of one's own."""
