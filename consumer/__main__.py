@@ -191,13 +191,19 @@ def audit(
     ] = None,
     to: Annotated[str | None, typer.Option(help="Event time, ISO 8601, exclusive.")] = None,
     id_: Annotated[str | None, typer.Option("--id", help="One transaction's id.")] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Check the chain of decisions instead of scores.")
+    ] = False,
     bootstrap_servers: BootstrapServers = None,
     application_id: ApplicationId = None,
     transactions_topic: TransactionsTopic = None,
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
-    """Make published scores again from the transactions and the registry; exit 1 if one differs."""
+    """Make published scores again from the transactions and the registry; exit 1 if one differs.
+
+    With --events: is a decision missing, altered or moved on the events topic? Exit 1 if one is.
+    """
     effective = options.effective(
         settings,
         set_,
@@ -208,6 +214,11 @@ def audit(
             "input.transactions.topic": transactions_topic,
         },
     )
+    if events:
+        from consumer import audit_command
+
+        audit_command.events(effective)
+        return
     directory = options.model_of(effective)
     from consumer import audit_command
 

@@ -7,10 +7,35 @@ from pathlib import Path
 
 import typer
 
-from consumer import model_directory
+from consumer import audit_events, model_directory
 from consumer.audit import Wanted, audit
 from consumer.errors import SettingsError
 from consumer.settings import Settings
+
+
+def events(settings: Settings) -> None:
+    """Print what is wrong with the chain of decisions; status 1 where anything is."""
+    found = audit_events.audit(settings)
+    for line in found.wrong:
+        typer.echo(f"wrong: {line}")
+    typer.echo(said(found))
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+def said(found: audit_events.Checked) -> str:
+    """What was checked, and what is no error but worth knowing."""
+    parts = [f"{found.events:,} events checked, {found.decisions:,} decisions in the chain"]
+    for number, what in (
+        (found.gone, "before the topic's beginning"),
+        (found.doubled, "there twice, alike"),
+        (found.outside, "outside the chain"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    return f"{', '.join(parts)}, {len(found.wrong):,} wrong; head {found.head.sequence} " + (
+        f"sha256 {found.head.sha256}"
+    )
 
 
 def run(
