@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
@@ -68,10 +69,13 @@ def event_of(record: Record) -> dict[str, Any] | None:
     """The event that a record holds; None where it holds none."""
     try:
         event = orjson.loads(record.value or b"")
-        about, own = event["event"], event["reflexive"]
-        return event if isinstance(own, dict) and {"kind", "action"} <= about.keys() else None
-    except (orjson.JSONDecodeError, LookupError, TypeError, AttributeError):
+        about, own, message = event["event"], event["reflexive"], event["message"]
+        texts = (about["id"], about["kind"], about["action"], message)
+        timed = datetime.fromisoformat(event["@timestamp"]).tzinfo is not None
+    except (ValueError, LookupError, TypeError):
         return None
+    readable = timed and isinstance(own, dict) and all(isinstance(text, str) for text in texts)
+    return event if readable else None
 
 
 def check(records: Iterable[Record], before: Head, after: Head) -> Checked:

@@ -141,7 +141,11 @@ def test_a_decision_without_a_number_is_outside():
 
 @pytest.mark.parametrize(
     "value",
-    [b"{", b"[]", None, b'{"event": 1, "reflexive": {}}', b'{"event": {}, "reflexive": {}}'],
+    [
+        *(b"{", b"[]", None, b'{"event": 1, "reflexive": {}}', b'{"event": {}, "reflexive": {}}'),
+        *(sealed()[0][0].replace(b"Z", b"") for _ in "?"),
+        orjson.dumps({**orjson.loads(sealed()[0][0]), "message": 1}),
+    ],
 )
 def test_what_is_no_event_is_named(value):
     values, head = sealed()
