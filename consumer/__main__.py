@@ -19,6 +19,7 @@ from consumer import (
     registry_command,
     settings_page,
 )
+from consumer.errors import SettingsError
 from consumer.options import (
     ApplicationId,
     BootstrapServers,
@@ -199,13 +200,23 @@ def audit(
     ] = None,
     to: Annotated[str | None, typer.Option(help="Event time, ISO 8601, exclusive.")] = None,
     id_: Annotated[str | None, typer.Option("--id", help="One transaction's id.")] = None,
+    events: Annotated[
+        bool, typer.Option("--events", help="Check the chain of decisions instead of scores.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Write the decisions and their evidence as an HTML page.")
+    ] = None,
     bootstrap_servers: BootstrapServers = None,
     application_id: ApplicationId = None,
     transactions_topic: TransactionsTopic = None,
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
-    """Make published scores again from the transactions and the registry; exit 1 if one differs."""
+    """Make published scores again from the transactions and the registry; exit 1 if one differs.
+
+    With --events: is a decision missing, altered or moved on the events topic? Exit 1 if one is.
+    With --report: the same, and what was decided from --from to --to, on what evidence, as a page.
+    """
     effective = options.effective(
         settings,
         set_,
@@ -216,10 +227,18 @@ def audit(
             "input.transactions.topic": transactions_topic,
         },
     )
-    directory = options.model_of(effective)
+    of_scores = not (events or report)
+    if (id_ and not of_scores) or ((from_ or to) and not (of_scores or report)):
+        raise SettingsError("--id is of scores, --from and --to are of scores and of a --report")
+    directory = options.model_of(effective) if of_scores else None
     from consumer import audit_command
 
-    audit_command.run(effective, directory, from_, to, id_)
+    if report is not None:
+        audit_command.report(effective, report, from_, to)
+    elif directory is None:
+        audit_command.events(effective)
+    else:
+        audit_command.run(effective, directory, from_, to, id_)
 
 
 @app.command("settings")

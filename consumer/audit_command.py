@@ -7,17 +7,56 @@ from pathlib import Path
 
 import typer
 
-from consumer import model_directory
+from consumer import audit_events, audit_report, model_directory
 from consumer.audit import Wanted, audit
+from consumer.audit_events import Checked
+from consumer.audit_report import Period
 from consumer.errors import SettingsError
 from consumer.settings import Settings
+
+
+def events(settings: Settings) -> None:
+    """Print what is wrong with the chain of decisions; status 1 where anything is."""
+    _chain(audit_events.audit(settings))
+
+
+def report(settings: Settings, file: Path, from_: str | None, to: str | None) -> None:
+    """Write what was decided as a page; status 1 where the chain of decisions is not whole."""
+    period = Period(_time("--from", from_), _time("--to", to))
+    if period.start is not None and period.end is not None and period.start >= period.end:
+        raise SettingsError(f"--from {from_} is not before --to {to}")
+    decisions, found = audit_report.write(settings, period, file)
+    typer.echo(f"{decisions:,} decisions in {file}")
+    _chain(found)
+
+
+def _chain(found: Checked) -> None:
+    for line in found.wrong:
+        typer.echo(f"wrong: {line}")
+    typer.echo(_said(found))
+    if found.wrong:
+        raise typer.Exit(1)
+
+
+def _said(found: Checked) -> str:
+    parts = [f"{found.events:,} events checked, {found.decisions:,} decisions in the chain"]
+    for number, what in (
+        (found.gone, "before the topic's beginning"),
+        (found.doubled, "there twice, alike"),
+        (found.outside, "outside the chain"),
+    ):
+        if number:
+            parts.append(f"{number:,} {what}")
+    return f"{', '.join(parts)}, {len(found.wrong):,} wrong; head {found.head.sequence} " + (
+        f"sha256 {found.head.sha256}"
+    )
 
 
 def run(
     settings: Settings, directory: Path, from_: str | None, to: str | None, id_: str | None
 ) -> None:
     """Print the audit; status 1 where a score cannot be explained."""
-    wanted = Wanted(_time_ms("--from", from_), _time_ms("--to", to), id_)
+    wanted = Wanted(_ms(_time("--from", from_)), _ms(_time("--to", to)), id_)
     model_directory.one_thread()
     found = audit(settings, model_directory.load(directory), wanted)
     for line in found.unexplained:
@@ -30,11 +69,15 @@ def run(
         raise typer.Exit(1)
 
 
-def _time_ms(flag: str, text: str | None) -> int | None:
+def _time(flag: str, text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
         raise SettingsError(f"{flag} {text!r}: give an ISO 8601 time") from None
-    return round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _ms(time: datetime | None) -> int | None:
+    return None if time is None else round(time.timestamp() * 1000)

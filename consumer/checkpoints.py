@@ -49,9 +49,11 @@ class Checkpoints:
         """Add to the transaction. `positions`: by partition, then by topic."""
         base = self._model.manifest.base_sha256
         for number, lane in lanes.items():
-            healing = pipeline.healing.checkpoint() if number == HEALER else None
+            healing, head = None, None
+            if number == HEALER:
+                healing, head = pipeline.healing.checkpoint(), pipeline.head
             found = Checkpoint(
-                positions[number], lane.checkpoint(), pipeline.checkpoint(number), healing
+                positions[number], lane.checkpoint(), pipeline.checkpoint(number), healing, head
             ).to_bytes(base)
             if found != self._written.get(number):
                 self._written[number] = found

@@ -63,8 +63,8 @@ class Driver:
         self._lane.transactions.at_end = self._lane.labels.at_end = True
         self._turn(take)
         self.pipeline.settle(_nothing)
-        take(self.pipeline.out.take())
+        take(self.pipeline.take())
 
     def _turn(self, take: Callable[[Outputs], None]) -> None:
         self._sequencer.run()
-        take(self.pipeline.out.take())
+        take(self.pipeline.take())

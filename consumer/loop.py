@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from consumer import failpoints
+from consumer import failpoints, restore
 from consumer.checkpoints import Checkpoints
 from consumer.errors import (
     AbortedError,
@@ -258,6 +258,7 @@ class Loop:
                         healing.follow(self._registry.deployed)
                     self._checkpoints.take_over(reader, healing, found, self._registry)
                     self._orders = Orders(self._settings, self._model, healing.control.read)
+                    self._pipeline.head = restore.head(reader, self._settings, number)
             self._pipeline.assign(partitions, _now_ms(), restored)
         self._committed |= starts
         return starts
@@ -283,11 +284,12 @@ class Loop:
         """Until there is a reason to stop. The end is none for ever: an abort may lie before it."""
         commit_s = self._settings.commit.interval_ms / 1000
         while self._why_stop is None:
-            if self._apply_thresholds:
-                self._read_thresholds()
             wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
             polled = self._source.poll(min(wait_s, IDLE_POLL_S))
             self._polled_at = time.monotonic()
+            # Who has no partition scores nothing, and does not know yet whether it heals.
+            if self._apply_thresholds and self._sequencer.lanes:
+                self._read_thresholds()
             self._process(polled)
             while self._backlog:
                 self._process(self._backlog.pop(0))
@@ -415,7 +417,7 @@ class Loop:
 
     def _publish(self) -> None:
         """Add to the transaction what the stages decided."""
-        out = self._pipeline.out.take()
+        out = self._pipeline.take()
         if not out.any():
             return
         self._sink.begin()

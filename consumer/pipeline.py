@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer import failpoints, notices
+from consumer import chain, failpoints, notices
 from consumer.breaker import Trip
 from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
 from consumer.command import Command, SetThresholds
@@ -59,6 +59,7 @@ class Pipeline:
         self._swapped: set[int] = set()  # partitions whose adapter changed since the last commit
         self._last: Batch | None = None
         self.out = Outputs()
+        self.head = chain.Head()  # of the healer's decisions
         manifest = model.manifest
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
         self.healing = policy_of(settings)(settings, model, registry, self._events, self.out)
@@ -157,6 +158,13 @@ class Pipeline:
             return False
         self.healing.collect()
         return partition in self._swapped and part.active != self.healing.deployed
+
+    def take(self) -> Outputs:
+        """Hand over what there is; where the healing is done, its decisions join the chain."""
+        out = self.out.take()
+        if self.healing.heals_here:
+            out.events, self.head = chain.seal(out.events, self.head)
+        return out
 
     def committed(self) -> None:
         """Take note that everything handed out so far is committed."""

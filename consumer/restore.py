@@ -12,6 +12,7 @@ import structlog
 from confluent_kafka import Message
 
 from consumer import evidence, failpoints, states
+from consumer.chain import Head
 from consumer.columns import Labelled, Transactions
 from consumer.decode import TransactionDecoder
 from consumer.errors import RegistryError
@@ -185,6 +186,7 @@ class Checkpoint:
     lane: Mapping[str, Any]
     pipeline: Mapping[str, Any]
     healing: Mapping[str, Any] | None  # partition 0 alone
+    head: Head | None = None  # of the chain of decisions, partition 0 alone
 
     def to_bytes(self, base_sha256: str) -> bytes:
         """Value of the record; its key is the partition's number."""
@@ -196,6 +198,7 @@ class Checkpoint:
                 "lane": self.lane,
                 "pipeline": self.pipeline,
                 "healing": self.healing,
+                "head": self.head,
             }
         )
 
@@ -224,6 +227,16 @@ def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) ->
         )
         return Checkpoint(value["positions"], {}, {}, None)
     return Checkpoint(value["positions"], value["lane"], value["pipeline"], value["healing"])
+
+
+def head(reader: Reader, settings: Settings, number: int) -> Head:
+    """Where the chain of decisions stands, by the healer's last checkpoint.
+
+    Whatever model that is of, and wherever offsets were set to since: there is one chain.
+    """
+    found = reader.last(settings.topic("checkpoints"), number, 1)
+    value = orjson.loads(found[0].value() or b"{}") if found else {}
+    return Head(**(value.get("head") or {}))
 
 
 def labelled(

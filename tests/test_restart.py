@@ -15,6 +15,7 @@ import orjson
 import pytest
 
 from consumer import evidence, pipeline, policy, states
+from consumer.chain import Head
 from consumer.columns import Labelled
 from consumer.order import Lane, Sequencer
 from consumer.partition import Restored
@@ -140,6 +141,7 @@ class Process:
             [self.between(first, last) for _, first, last in healing.recent(found["healing"])],
         )
         healing.take_over(found["healing"], memories)
+        self.pipeline.head = Head(**found["head"])
         self.pipeline.assign([0], START_MS, {0: restored})
 
     def run(self):
@@ -180,7 +182,7 @@ class Process:
             self.perhaps()
 
     def commit(self):
-        out, topics, heals = self.pipeline.out.take(), self.topics, self.pipeline.healing
+        out, topics, heals = self.pipeline.take(), self.topics, self.pipeline.healing
         for event in out.events:
             if event["event"]["action"] not in OF_PROCESS:
                 topics.events.append(event)
@@ -207,7 +209,11 @@ class Process:
         topics.requests = evidence.to_bytes(heals.open_requests) if heals.open_requests else None
         topics.positions = (self.lane.transactions.position, self.lane.labels.position)
         topics.checkpoint = Checkpoint(
-            {}, self.lane.checkpoint(), self.pipeline.checkpoint(0), heals.checkpoint()
+            {},
+            self.lane.checkpoint(),
+            self.pipeline.checkpoint(0),
+            heals.checkpoint(),
+            self.pipeline.head,
         ).to_bytes(self.of.manifest.base_sha256)
         self.pipeline.committed()
 
@@ -301,6 +307,10 @@ def test_the_stream_of_this_test_has_what_can_go_wrong(policy_name, monkeypatch)
     actions = [event["event"]["action"] for event in topics.events]
     counts = orjson.loads(topics.checkpoint)["pipeline"]["join"]["counts"]
 
+    chained = [event["reflexive"].get("sequence") for event in topics.events]
+    head = orjson.loads(topics.checkpoint)["head"]
+
+    assert list(filter(None, chained)) == [*range(1, head["sequence"] + 1)]
     assert actions.count("heal-deployed") > 3
     assert actions.count("prequential") > 3
     assert actions.count("dead-letters") == 2 * len(BROKEN) > 100

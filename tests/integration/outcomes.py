@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer.kafka import dead_letters
 from consumer.kafka.reader import Reader
+from consumer.pipeline import HEALER
 from consumer.settings import Settings
 from tests.integration import consuming
 
@@ -82,6 +83,7 @@ def decisions(settings: Settings) -> list[dict[str, Any]]:
     for event in found:
         del event["event"]["id"]
         del event["service"]
+        event["reflexive"].pop("previous", None)
     return [event for event in found if event["event"]["action"] not in OF_PROCESS]
 
 
@@ -118,4 +120,8 @@ def assert_same(one: Settings, other: Settings, *, partitions: int) -> None:
     assert not (differ := [pair for pair in both if pair[0] != pair[1]]), (len(differ), differ[:2])
     assert labelled(one) == labelled(other)
     for partition in range(partitions):
-        assert checkpoint(one, partition) == checkpoint(other, partition)
+        both_kept = checkpoint(one, partition), checkpoint(other, partition)
+        for kept in both_kept:
+            if partition == HEALER:
+                del kept["head"]["sha256"]  # as the application's name
+        assert both_kept[0] == both_kept[1]

@@ -15,6 +15,7 @@ import orjson
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from consumer import audit_events
 from consumer.audit import Wanted, audit
 from consumer.kafka.client import producer
 from consumer.kafka.reader import Reader
@@ -171,6 +172,7 @@ class Pair:
         assert_nothing_lost(self.settings, readable)
         checked = audit(self.settings, self.model, Wanted())
         assert (checked.checked, checked.unexplained) == (len(readable), [])
+        assert audit_events.audit(self.settings).wrong == []
         return len(readable)
 
 

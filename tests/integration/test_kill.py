@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer import audit_events
 from consumer.audit import Wanted, audit
 from consumer.loop import Loop
 from tests.broker import Broker
@@ -47,3 +48,5 @@ def test_killed_again_and_again_it_decides_what_it_would_have_decided(
     assert told.count("dead-letters") >= 2 * rows // 1_000  # 2 topics; 1 in 1,000 offsets of each
     checked = audit(killed, model, Wanted())
     assert (checked.checked, checked.unexplained) == (rows, [])
+    chained = audit_events.audit(killed)
+    assert (chained.wrong, chained.doubled, chained.outside) == ([], 0, 0)
