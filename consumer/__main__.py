@@ -167,7 +167,7 @@ def report(
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
-    """Write metrics.csv, events.json, threshold_config.json and eight plots from the topics."""
+    """Write metrics.csv, events.json, threshold_config.json and nine plots from the topics."""
     effective = options.effective(
         settings,
         set_,
@@ -241,7 +241,7 @@ def demo(
         int, typer.Option(help="Transactions a second; 100 is a batch a second.", min=1)
     ] = 100,
 ) -> None:
-    """The whole story on the embedded broker: train, drift, heal, a table and eight plots."""
+    """The whole story on the embedded broker: train, drift, heal, a table and nine plots."""
     from consumer import demo as story
 
     story.run(out, rate)

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from consumer import failpoints, notices
+from consumer import costs, failpoints, notices
 from consumer.breaker import Trip
-from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
+from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, Transactions
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
@@ -51,6 +51,7 @@ class Pipeline:
         self._topic = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
         self._inline = settings.heal.mode == "inline"
+        costs.check(settings.cost, model.features)
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
@@ -99,7 +100,7 @@ class Pipeline:
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
                 ),
-                Running(settings.prequential.window_rows, settings.cost),
+                Running(settings.prequential.window_rows, settings.cost, self._model.features),
             )
             if restored and number in restored:
                 found = restored[number]
@@ -174,8 +175,7 @@ class Pipeline:
             transactions,
             score,
             shadow,
-            thresholds.decision_threshold,
-            thresholds.decision_decline_threshold,
+            *self._limits(transactions.x),
             part.active.version,
             part.state,
             part.active.provisional,
@@ -251,6 +251,11 @@ class Pipeline:
         before = self.healing.thresholds
         try:
             after = before.changed(command.thresholds)
+            if self._settings.by_amount and after.decision != before.decision:
+                raise ThresholdError(
+                    "decision.threshold and decision.decline_threshold follow from each "
+                    "transaction's amount (decision.from_costs)"
+                )
         except ThresholdError as error:
             self.refuse(str(error), now_ms)
             return
@@ -329,6 +334,14 @@ class Pipeline:
             dead_letters=sum(d.counts.total() for part in parts for d in part.dead.values()),
             labels=dict(labels),
         )
+
+    def _limits(self, x: Float32) -> tuple[float | Float64, float | Float64]:
+        """Thresholds of the decision on `x: (rows, features)`."""
+        cost, decision = self._settings.cost, self.healing.thresholds.decision
+        if not self._settings.by_amount:
+            return decision
+        missed = costs.amounts(cost, self._model.features, x)
+        return costs.bounds(missed, cost.false_alarm[0], cost.review)
 
     def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
         part.first_offset = int(transactions.offset[0])
