@@ -176,5 +176,5 @@ def bounds(
         return even, even
     low = np.divide(review, lost, out=even.copy(), where=lost > 0)
     high = 1 - review / false_alarm if false_alarm > 0 else 0.0
-    reviewed = (low < even) & (high > even)
-    return np.where(reviewed, low, even), np.where(reviewed, high, even)
+    # The two lie either on both sides of `even`, or on the wrong ones.
+    return np.minimum(low, even), np.maximum(high, even)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from consumer.costs import break_even
 from consumer.errors import DataError, ReflexiveError
 from consumer.export import Event, Table
 from consumer.kafka import topics
-from consumer.kafka.reader import read_all
+from consumer.kafka.reader import read_all, read_objects
 from consumer.plots.story import Costs
 from consumer.prequential import Prequential, prequential
 from consumer.settings import Settings
@@ -99,8 +99,10 @@ def read(settings: Settings) -> Messages:
     """
     found = Messages(
         scored=sum(1 for _ in read_all(settings.kafka, topics.written(settings, "scores"))),
-        labelled=prequential(_decoded(settings, "labelled"), settings.cost),
-        events=export.unique(_decoded(settings, "events")),
+        labelled=prequential(
+            read_objects(settings.kafka, settings.topic("labelled")), settings.cost
+        ),
+        events=export.unique(read_objects(settings.kafka, settings.topic("events"))),
         snapshots=_manifests(settings),
     )
     if not found.scored and not len(found.labelled) and not found.events:
@@ -187,19 +189,6 @@ def _costs(found: Messages, settings: Settings) -> Costs | None:
         settings.cost.false_alarm,
         None if settings.by_amount else in_force,
     )
-
-
-def _decoded(settings: Settings, name: str) -> Iterator[dict[str, Any]]:
-    for record in read_all(settings.kafka, settings.topic(name)):
-        if record.value is None:
-            continue
-        try:
-            yield orjson.loads(record.value)
-        except orjson.JSONDecodeError as error:
-            raise DataError(
-                f"{record.topic}[{record.partition}] offset {record.offset} is not JSON ({error}). "
-                "Only the consumer may write to this topic."
-            ) from error
 
 
 def _manifests(settings: Settings) -> list[dict[str, Any]]:

@@ -172,7 +172,7 @@ def test_running_costs_follow_the_amounts_through_restarts_and_corrections():
     second = Running(100, cost, ["amount"])
     second.load(orjson.loads(orjson.dumps(first.state())))
     windows += second.add(rows.rows(130, 250))
-    changed = rows.rows(40, 60)
+    changed = rows.rows(0, 100)
     flipped = replace(changed, is_fraud=(1 - changed.is_fraud).astype(np.int8))
     second.correct(flipped, changed.is_fraud)
 
@@ -182,11 +182,12 @@ def test_running_costs_follow_the_amounts_through_restarts_and_corrections():
             missed, alarms = lost_to(part, score_)
             assert measured.figures["expected_cost"] == pytest.approx([missed + 3 * alarms])
     is_fraud = rows.is_fraud.copy()
-    is_fraud[40:60] = flipped.is_fraud
-    missed, alarms = lost_to(replace(rows, is_fraud=is_fraud), rows.score)
-    healed, _ = second.so_far()
-    assert healed.figures["expected_cost"] == pytest.approx([missed + 3 * alarms])
-    assert healed.standard_errors["expected_cost"][0] > 0
+    is_fraud[0:100] = flipped.is_fraud
+    corrected = replace(rows, is_fraud=is_fraud)
+    for measured, score_ in zip(second.so_far(), (rows.score, rows.shadow), strict=True):
+        missed, alarms = lost_to(corrected, score_)
+        assert measured.figures["expected_cost"] == pytest.approx([missed + 3 * alarms])
+        assert measured.standard_errors["expected_cost"][0] > 0
 
 
 def test_a_state_from_before_amounts_is_still_read():
