@@ -49,6 +49,7 @@ _SHAPES = {
     "rollback": _Shape("event", "configuration", "change", "success"),
     "state-changed": _Shape("state", "process", "change", "success"),
     "thresholds-changed": _Shape("event", "configuration", "change", "success"),
+    "threshold-judged": _Shape("event", "configuration", "info", "success"),
     "thresholds-refused": _Shape("event", "configuration", "error", "failure"),
     "dead-letters": _Shape("event", "process", "error", "failure"),
     "dead-letter-flood": _Shape("alert", "process", "error", "failure"),

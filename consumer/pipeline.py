@@ -18,6 +18,7 @@ from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, 
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
+from consumer.governor import Governor
 from consumer.join import Join
 from consumer.join_record import schema_of
 from consumer.model_directory import Model
@@ -62,6 +63,7 @@ class Pipeline:
         manifest = model.manifest
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
         self.healing = policy_of(settings)(settings, model, registry, self._events, self.out)
+        self.governor = Governor(settings, model, self._events, self.out, self.healing)
 
     def start(self, deployed: InForce | None, now_ms: int, why: str = "process start") -> None:
         """Begin, from a restored adapter state or from the model's own."""
@@ -111,6 +113,8 @@ class Pipeline:
             self._fresh.append(number)
         if HEALER in partitions:
             self.healing.heals_here = True
+            left = restored[HEALER].state if restored and HEALER in restored else {}
+            self.governor.begin(left.get("controller"))
         self._of_partitions("partitions-assigned", partitions, now_ms)
 
     def resume(self, idle: Idle) -> None:
@@ -129,7 +133,8 @@ class Pipeline:
         """What `assign` needs to begin where the partition stands now."""
         state = self._partitions[partition].checkpoint()
         remembered = self.healing.remembered(partition)
-        return {**state, "ordinals": self._events.state(partition), "remembered": remembered}
+        state |= {"ordinals": self._events.state(partition), "remembered": remembered}
+        return state | (self.governor.state() if partition == HEALER else {})
 
     def revoke(self, partitions: Sequence[int], now_ms: int) -> None:
         """Forget these partitions."""
@@ -264,6 +269,7 @@ class Pipeline:
         if not changed:
             return
         self.healing.thresholds = after
+        self.governor.ordered()
         self.out.commands.append(command)
         self.out.events.append(
             self._events.of_process(
@@ -434,4 +440,5 @@ class Pipeline:
             self._topic, rows.partition, int(rows.offset[-1]), int(rows.labelled_at.max())
         )
         reasons, part.unanswered = part.alarm or part.unanswered, ()
+        self.governor.labelled(rows, place)  # before an inline heal is waited for
         self.healing.labelled_batch(Evidence(rows, part.labelled_batches, place, reasons), idle)

@@ -233,6 +233,11 @@ class Decision(Section):
         "probabilities, instead of those above; with cost.amount_feature every transaction has "
         "its own.",
     )
+    controller: bool = Field(
+        False,
+        description="Move threshold where labelled rows say that another one is cheaper by [cost], "
+        "and back where rows since say that it was not.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Decision:

@@ -8,7 +8,15 @@ from consumer.breaker import Trip
 from consumer.events import _SHAPES
 from consumer.registry import Place
 from consumer.threshold import Command
-from tests.pipelines import DIVERGING, INLINE, ONLY_HEDGE, TIMEOUT_S, TOUCHY, drifting
+from tests.pipelines import (
+    DIVERGING,
+    INLINE,
+    ONLY_CONTROLLER,
+    ONLY_HEDGE,
+    TIMEOUT_S,
+    TOUCHY,
+    drifting,
+)
 from tests.schemas import conforms
 from tests.streams import (
     BATCH,
@@ -118,7 +126,9 @@ def story():
 def test_every_kind_of_event_conforms(story):
     for event in story.events:
         conforms("event", orjson.loads(encode.event(event)))
-    assert {event["event"]["action"] for event in story.events} == set(_SHAPES) - ONLY_HEDGE
+    assert {event["event"]["action"] for event in story.events} == set(
+        _SHAPES
+    ) - ONLY_HEDGE - ONLY_CONTROLLER
 
 
 def test_every_other_message_conforms(story):
