@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from consumer.loop import Loop
+from consumer.loop import Loop, OnStatus
 from consumer.model_directory import Model
 from consumer.rows import Rows
 from consumer.settings import Settings
@@ -144,12 +144,20 @@ def test_replicas_that_do_not_heal_follow(
 ) -> None:
     create_topics(names.transactions, names.labels, partitions=2)
     settings = [options(names, broker, instance_id=name, input__order="arrival") for name in "ab"]
-    loops = [Loop(one, model) for one in settings]
+    owned: dict[str, int] = {}
+
+    def follow(name: str) -> OnStatus:
+        return lambda status: owned.update({name: status.partitions})
+
+    loops = [Loop(one, model, on_status=follow(one.instance_id)) for one in settings]
     running = [consuming.in_background(loop) for loop in loops]
     try:
         table = part(WINDOW, 3)
+        deadline = time.monotonic() + 90
+        while owned != {"a": 1, "b": 1}:
+            assert time.monotonic() < deadline, owned
+            time.sleep(0.1)
         consuming.send(settings[0], table, range(WINDOW), partition=0)
-        deadline = time.monotonic() + 60
         moved, number = False, WINDOW
         while not moved:
             assert time.monotonic() < deadline, answers(settings[0])
@@ -158,14 +166,12 @@ def test_replicas_that_do_not_heal_follow(
             number += 1
             scores = consuming.messages(settings[0], "scores")
             moved = any(s["partition"] == 1 and s["threshold"] < 0.2 for s in scores)
-        owners = [loop.status.partitions for loop in loops]
     finally:
         for loop in loops:
             loop.stop("enough")
         for thread, _ in running:
             thread.join(30)
     assert [raised for _, raised in running] == [[], []]
-    assert owners == [1, 1]
     assert answers(settings[0]) == ["accept"]
 
 
