@@ -176,7 +176,7 @@ def report(
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
-    """Write metrics.csv, events.json, threshold_config.json and eight plots from the topics."""
+    """Write metrics.csv, events.json, threshold_config.json and nine plots from the topics."""
     effective = options.effective(
         settings,
         set_,
@@ -241,6 +241,43 @@ def audit(
         audit_command.run(effective, directory, from_, to, id_)
 
 
+@app.command("what-if")
+def what_if(
+    fn: Annotated[
+        float | None, typer.Option(help="Cost of a missed fraud. [cost.missed_fraud]", min=0)
+    ] = None,
+    fp: Annotated[
+        list[float] | None,
+        typer.Option(help="Cost of a false alarm; may be given again. [cost.false_alarm]", min=0),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
+    bootstrap_servers: BootstrapServers = None,
+    application_id: ApplicationId = None,
+    settings: SettingsFile = None,
+    set_: Set = None,
+) -> None:
+    """What the decisions so far would have cost at other prices, healed and frozen.
+
+    With --fn every missed fraud costs the same, whatever cost.amount_feature says.
+    """
+    effective = options.effective(
+        settings,
+        set_,
+        {
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "application_id": application_id,
+            "cost.missed_fraud": fn,
+            "cost.false_alarm": fp,
+        },
+    )
+    if fn is not None:
+        fixed = effective.cost.model_copy(update={"amount_feature": None})
+        effective = effective.model_copy(update={"cost": fixed})
+    from consumer import what_if_command
+
+    what_if_command.run(effective, json=json)
+
+
 @app.command("settings")
 def show_settings(
     settings: SettingsFile = None,
@@ -268,7 +305,7 @@ def demo(
         int, typer.Option(help="Transactions a second; 100 is a batch a second.", min=1)
     ] = 100,
 ) -> None:
-    """The whole story on the embedded broker: train, drift, heal, a table and eight plots."""
+    """The whole story on the embedded broker: train, drift, heal, a table and nine plots."""
     from consumer import demo as story
 
     story.run(out, rate)

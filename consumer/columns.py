@@ -96,8 +96,8 @@ class Scores:
     transactions: Transactions
     score: Float32  # (rows,) probability of fraud
     shadow: Float32  # (rows,) the frozen model's
-    threshold: float
-    decline_threshold: float
+    threshold: float | Float64  # one for all, or (rows,)
+    decline_threshold: float | Float64
     adapter_version: int
     state: str
     provisional: bool = False  # made with what no label has confirmed

@@ -67,7 +67,7 @@ def run(out: Path, rate: int) -> None:
         console.rule("3  what it came to")
         _judge(settings, console, test, drifted)
         made = report(settings, out / "export", out / "model")
-        console.print(f"{len(made.files)} files in {made.folder}, eight plots among them")
+        console.print(f"{len(made.files)} files in {made.folder}, nine plots among them")
 
 
 def _stream(settings: Settings, rate: int) -> None:

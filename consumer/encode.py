@@ -22,7 +22,6 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         np.where(score64 >= batch.threshold, "review", "approve"),
     ).tolist()
     shared = {
-        "threshold": batch.threshold,
         "model_version": model_version,
         "adapter_version": batch.adapter_version,
         "provisional": batch.provisional,
@@ -30,12 +29,14 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         "topic": topic,
         "partition": rows.partition,
     }
-    for name, time_ms, score, shadow, verdict, offset in zip(
+    threshold: list[float] = np.broadcast_to(batch.threshold, len(batch)).tolist()
+    for name, time_ms, score, shadow, verdict, limit, offset in zip(
         rows.ids,
         rows.event_time.tolist(),
         batch.score.tolist(),
         batch.shadow.tolist(),
         decision,
+        threshold,
         rows.offset.tolist(),
         strict=True,
     ):
@@ -48,6 +49,7 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
                     "score": score,
                     "shadow_score": shadow,
                     "decision": verdict,
+                    "threshold": limit,
                     **shared,
                     "offset": offset,
                 }

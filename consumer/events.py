@@ -58,6 +58,7 @@ _SHAPES = {
     "resumed": _Shape("event", "configuration", "change", "success"),
     "command-refused": _Shape("event", "configuration", "error", "failure"),
     "thresholds-changed": _Shape("event", "configuration", "change", "success"),
+    "threshold-judged": _Shape("event", "configuration", "info", "success"),
     "thresholds-refused": _Shape("event", "configuration", "error", "failure"),
     "dead-letters": _Shape("event", "process", "error", "failure"),
     "dead-letter-flood": _Shape("alert", "process", "error", "failure"),

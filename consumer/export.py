@@ -179,11 +179,10 @@ def _judged(rows: Prequential, cost: Cost) -> Row:
     found |= {f"shadow_{name}": frozen[name] for name in metrics.FIGURES}
     counts, shadow_counts = rows.healed(), rows.frozen()
     found["lift"] = counts.accuracy - shadow_counts.accuracy
+    healed_bill, frozen_bill = rows.bills()
     for p in cost.false_alarm:
-        found[f"cost_{price(p)}"] = metrics.expected_cost(counts, cost.missed_fraud, p)
-        found[f"shadow_cost_{price(p)}"] = metrics.expected_cost(
-            shadow_counts, cost.missed_fraud, p
-        )
+        found[f"cost_{price(p)}"] = healed_bill.at(p)
+        found[f"shadow_cost_{price(p)}"] = frozen_bill.at(p)
     return found
 
 

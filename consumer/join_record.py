@@ -100,7 +100,7 @@ def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int
     rows["version"] = scores.adapter_version
     rows["score"] = scores.score[places]
     rows["shadow"] = scores.shadow[places]
-    rows["threshold"] = scores.threshold
+    rows["threshold"] = np.broadcast_to(scores.threshold, len(scores))[places]
     rows["label"], rows["labelled_at"], rows["source"] = UNLABELLED, 0, 0
     rows["x"] = transactions.x[places]
     return rows

@@ -155,6 +155,7 @@ class Loop:
             log.info("resuming from the registry", adapter_version=deployed.version)
         self._pipeline = Pipeline(settings, self._model, restored=self._registry.registry)
         opened.callback(self._pipeline.healing.close, CLOSE_S)
+        self._pipeline.governor.follow(self._registry.thresholds)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
             self._pipeline,
             settings.order(until_end=self._until_end),
@@ -238,6 +239,7 @@ class Loop:
         topics_ = (self._transactions, self._labels)
         starts: dict[tuple[str, int], int] = {}
         self._registry.catch_up()
+        self._pipeline.governor.follow(self._registry.thresholds)
         with Reader(self._settings.kafka) as reader:
             restored = {}
             for number in partitions:
@@ -310,7 +312,10 @@ class Loop:
     def _follow(self) -> None:
         """Where another replica heals, begin batches with what it has deployed last."""
         deployed = self._registry.follow()
-        if deployed is not None and not self._pipeline.healing.heals_here:
+        if self._pipeline.healing.heals_here:
+            return
+        self._pipeline.governor.follow(self._registry.thresholds)
+        if deployed is not None:
             self._pipeline.healing.follow(deployed)
 
     def _follow_orders(self) -> None:

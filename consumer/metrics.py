@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from consumer import costs
+
 FIGURES = ("accuracy", "precision", "recall", "f1", "log_loss", "average_precision", "brier")
 
 # A float32 next to 1 lies 6e-8 below it, and a sigmoid in float32 gives exactly 0 or 1 beyond
@@ -127,20 +129,16 @@ def expected_cost(counts: Confusion, missed_fraud: float, false_alarm: float) ->
 
 
 def break_even(healed: Confusion, frozen: Confusion, missed_fraud: float) -> float | None:
-    """Price of a false alarm at which both models cost the same.
-
-    The model with fewer false alarms is the cheaper one above it. None where no price above 0 makes
-    them equal: one of the two is then at least as cheap at every price.
+    """Price of a false alarm at which both models cost the same, see `costs.break_even`.
 
     >>> frozen = Confusion(tp=128, tn=318, fp=532, fn=22)
     >>> round(break_even(Confusion(tp=51, tn=673, fp=177, fn=99), frozen, 5000), 2)
     1084.51
     """
-    alarms_saved = frozen.fp - healed.fp
-    if alarms_saved == 0:
-        return None
-    price = (healed.fn - frozen.fn) * missed_fraud / alarms_saved
-    return float(price) if price > 0 else None
+    return costs.break_even(
+        costs.Bill(healed.fn * missed_fraud, healed.fp),
+        costs.Bill(frozen.fn * missed_fraud, frozen.fp),
+    )
 
 
 def figures(

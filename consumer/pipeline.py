@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from consumer import chain, failpoints, notices
+from consumer import chain, costs, failpoints, notices
 from consumer.breaker import Trip
-from consumer.columns import Int64, Labelled, Labels, Scores, Transactions
+from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, Transactions
 from consumer.command import Command, SetThresholds
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
+from consumer.governor import Governor
 from consumer.join import Join
 from consumer.join_record import schema_of
 from consumer.model_directory import Model
@@ -52,6 +53,7 @@ class Pipeline:
         self._topic = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
         self._inline = settings.heal.mode == "inline"
+        costs.check(settings.cost, model.features)
         self._scorer = Scorer(model)
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
@@ -63,6 +65,7 @@ class Pipeline:
         manifest = model.manifest
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
         self.healing = policy_of(settings)(settings, model, registry, self._events, self.out)
+        self.governor = Governor(settings, model, self._events, self.out, self.healing)
 
     def start(self, deployed: InForce | None, now_ms: int, why: str = "process start") -> None:
         """Begin, from a restored adapter state or from the model's own."""
@@ -101,7 +104,7 @@ class Pipeline:
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
                 ),
-                Running(settings.prequential.window_rows, settings.cost),
+                Running(settings.prequential.window_rows, settings.cost, self._model.features),
                 RuleEvidence(self._model.rules),
             )
             if restored and number in restored:
@@ -113,6 +116,8 @@ class Pipeline:
             self._fresh.append(number)
         if HEALER in partitions:
             self.healing.heals_here = True
+            left = restored[HEALER].state if restored and HEALER in restored else {}
+            self.governor.begin(left.get("controller"))
         self._of_partitions("partitions-assigned", partitions, now_ms)
 
     def resume(self, idle: Idle) -> None:
@@ -131,7 +136,8 @@ class Pipeline:
         """What `assign` needs to begin where the partition stands now."""
         state = self._partitions[partition].checkpoint()
         remembered = self.healing.remembered(partition)
-        return {**state, "ordinals": self._events.state(partition), "remembered": remembered}
+        state |= {"ordinals": self._events.state(partition), "remembered": remembered}
+        return state | (self.governor.state() if partition == HEALER else {})
 
     def revoke(self, partitions: Sequence[int], now_ms: int) -> None:
         """Forget these partitions."""
@@ -184,8 +190,7 @@ class Pipeline:
             transactions,
             score,
             shadow,
-            thresholds.decision_threshold,
-            thresholds.decision_decline_threshold,
+            *self._limits(transactions.x),
             part.active.version,
             part.state,
             part.active.provisional,
@@ -277,6 +282,11 @@ class Pipeline:
         before = self.healing.thresholds
         try:
             after = before.changed(command.thresholds)
+            if self._settings.by_amount and after.decision != before.decision:
+                raise ThresholdError(
+                    "decision.threshold and decision.decline_threshold follow from each "
+                    "transaction's amount (decision.from_costs)"
+                )
         except ThresholdError as error:
             self.refuse(str(error), now_ms)
             return
@@ -285,6 +295,7 @@ class Pipeline:
         if not changed:
             return
         self.healing.thresholds = after
+        self.governor.ordered()
         if not recorded:
             self.out.commands.append(command)
         self.out.events.append(
@@ -356,6 +367,14 @@ class Pipeline:
             dead_letters=sum(d.counts.total() for part in parts for d in part.dead.values()),
             labels=dict(labels),
         )
+
+    def _limits(self, x: Float32) -> tuple[float | Float64, float | Float64]:
+        """Thresholds of the decision on `x: (rows, features)`."""
+        cost, decision = self._settings.cost, self.healing.thresholds.decision
+        if not self._settings.by_amount:
+            return decision
+        missed = costs.amounts(cost, self._model.features, x)
+        return costs.bounds(missed, cost.false_alarm[0], cost.review)
 
     def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
         part.first_offset = int(transactions.offset[0])
@@ -449,4 +468,5 @@ class Pipeline:
         )
         self.out.events += notices.rules_disagree(self._events, place, part.rules.take(rows))
         reasons, part.unanswered = part.alarm or part.unanswered, ()
+        self.governor.labelled(rows, place)  # before an inline heal is waited for
         self.healing.labelled_batch(Evidence(rows, part.labelled_batches, place, reasons), idle)

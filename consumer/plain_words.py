@@ -76,6 +76,35 @@ _PLAIN = {
         "The features no longer tell fraud", "Scores are calibrated, but cannot rank.", ALARM
     ),
     "state-changed": Plain("State of the healing", ""),
+    "approval-requested": Plain(
+        "Approval asked for", "It counts only when a person says so, or the settings do in time."
+    ),
+    "approved": Plain("Approved by a person", "What waited is put in force.", ORDERED),
+    "rejected": Plain("Rejected by a person", "What waited is discarded.", ORDERED),
+    "approval-expired": Plain(
+        "Nobody answered in time", "The answer that the settings give was taken.", REFUSED
+    ),
+    "approval-void": Plain(
+        "No approval needed any more",
+        "The stream has changed: what waited was for what was before.",
+    ),
+    "pinned": Plain(
+        "Version pinned by a person", "Nothing else counts until it is taken away.", ORDERED
+    ),
+    "paused": Plain("Healing paused by a person", "No heal begins until it is resumed.", ORDERED),
+    "resumed": Plain("Healing resumed by a person", "A pause and a pin have ended.", ORDERED),
+    "command-refused": Plain(
+        "Order refused", "It could not be followed, and changed nothing.", REFUSED
+    ),
+    "rule-disagrees": Plain(
+        "A rule disagrees with labels",
+        "Rows on which the rule fires are no more often fraud than others: look at the rule.",
+        ALARM,
+    ),
+    "threshold-judged": Plain(
+        "Threshold judged by the controller",
+        "The threshold in force was compared with another one on labelled rows, by what they cost.",
+    ),
     "thresholds-changed": Plain(
         "Thresholds changed", "Decisions follow other thresholds from here on.", ORDERED
     ),

@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from consumer import metrics
+from consumer import costs, metrics
 from consumer.columns import Float64, Int8, Int64
+from consumer.costs import Bill, Curve
+from consumer.errors import DataError
+from consumer.settings import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Prequential:
     shadow: Float64  # (rows,) the frozen model's
     threshold: Float64  # (rows,) in force when the row was scored
     weight: Float64  # (rows,) rows that each stands for
+    missed: Float64  # (rows,) what it costs if it is a fraud and not flagged
 
     def __len__(self) -> int:
         return len(self.label)
@@ -40,6 +44,7 @@ class Prequential:
             self.shadow[rows],
             self.threshold[rows],
             self.weight[rows],
+            self.missed[rows],
         )
 
     def between(self, partition: int, first_offset: int, last_offset: int) -> slice:
@@ -56,15 +61,36 @@ class Prequential:
         """Decisions of the frozen model, at the same thresholds."""
         return metrics.confusion(self.shadow, self.label, self.threshold, self.weight)
 
+    def bills(self) -> tuple[Bill, Bill]:
+        """What both came to."""
+        label, threshold, missed, weight = self.label, self.threshold, self.missed, self.weight
+        return (
+            costs.bill(self.score, label, threshold, missed, weight),
+            costs.bill(self.shadow, label, threshold, missed, weight),
+        )
 
-def prequential(rows: Iterable[Mapping[str, Any]]) -> Prequential:
+    def curves(self) -> tuple[Curve, Curve]:
+        """What both would have come to at one threshold for all."""
+        return (
+            Curve.of(self.score, self.label, self.missed, self.weight),
+            Curve.of(self.shadow, self.label, self.missed, self.weight),
+        )
+
+
+def prequential(rows: Iterable[Mapping[str, Any]], cost: Cost | None = None) -> Prequential:
     """Columns of `labelled` messages; of a row that came twice the last one counts.
 
-    Takes any iterable, one message at a time: a million rows are 49 MB here (150 MB while they are
+    `cost`: says what a missed fraud costs; None: as the settings do where nobody has set them.
+
+    Takes any iterable, one message at a time: a million rows are 57 MB here (160 MB while they are
     put in order), and gigabytes as dicts.
+
+    Raises: DataError where a row lacks the feature that holds its amount.
     """
     partition, offset, label = array("q"), array("q"), array("b")
     score, shadow, threshold, weight = array("d"), array("d"), array("d"), array("d")
+    cost = cost or Cost()
+    missed = array("d")
     for row in rows:
         partition.append(row["partition"])
         offset.append(row["offset"])
@@ -73,6 +99,7 @@ def prequential(rows: Iterable[Mapping[str, Any]]) -> Prequential:
         shadow.append(row["shadow_score"])
         threshold.append(row["threshold"])
         weight.append(row["weight"])
+        missed.append(_missed(row, cost))
     columns = Prequential(
         np.array(partition, np.int64),
         np.array(offset, np.int64),
@@ -81,8 +108,22 @@ def prequential(rows: Iterable[Mapping[str, Any]]) -> Prequential:
         np.array(shadow, np.float64),
         np.array(threshold, np.float64),
         np.array(weight, np.float64),
+        np.array(missed, np.float64),
     )
     order = np.lexsort((columns.offset, columns.partition))  # stable: the last to come stays last
     columns = columns[order]
     moved = (np.diff(columns.offset) != 0) | (np.diff(columns.partition) != 0)
     return columns[np.flatnonzero(np.append(moved, True)[: len(columns)])]
+
+
+def _missed(row: Mapping[str, Any], cost: Cost) -> float:
+    if cost.amount_feature is None:
+        return cost.missed_fraud
+    amount = row["features"].get(cost.amount_feature)
+    if amount is None:
+        raise DataError(
+            f"{row['topic']}[{row['partition']}] offset {row['offset']}: its joined row has no "
+            f"feature {cost.amount_feature!r}, which cost.amount_feature names; it has "
+            f"{', '.join(row['features'])}"
+        )
+    return max(0.0, float(amount))

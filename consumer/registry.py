@@ -109,6 +109,7 @@ class Activation:
 DEPLOYED = "deployed"  # key of the record that names the version which new batches begin with
 MOMENTS = "optimiser"  # of the optimiser that continues them: what every heal begins with
 REGIME = "regime/"  # and its number: a regime that may come back, and what was in force in it
+THRESHOLDS = "thresholds"  # of the decision, where the controller moves them
 REQUESTS = "requests"  # of the heals that were open at the last commit
 
 

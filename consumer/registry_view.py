@@ -18,7 +18,7 @@ from consumer.errors import RegistryError
 from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
-from consumer.registry import DEPLOYED, MOMENTS, REGIME, REQUESTS
+from consumer.registry import DEPLOYED, MOMENTS, REGIME, REQUESTS, THRESHOLDS
 from consumer.settings import Settings
 
 
@@ -123,7 +123,7 @@ def view(topic: str, records: Iterable[Record]) -> View:
             elif key == DEPLOYED:
                 deployed = _version(key, record.value)
             # Those are for a restart alone.
-            elif key not in (MOMENTS, REQUESTS) and not key.startswith(REGIME):
+            elif key not in (MOMENTS, REQUESTS, THRESHOLDS) and not key.startswith(REGIME):
                 warnings.append(f"{where}: key {key[:80]!r} is none of ours; it is passed over")
         except RegistryError as error:
             warnings.append(f"{where}: {error}")

@@ -1,8 +1,8 @@
-"""A report: what our topics say about a run, as metrics.csv, events, thresholds and eight plots."""
+"""A report: what our topics say about a run, as metrics.csv, events, thresholds and nine plots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 import orjson
 
 from consumer import export, metrics, plots
+from consumer.costs import break_even
 from consumer.errors import DataError, ReflexiveError
 from consumer.export import Event, Table
 from consumer.kafka import topics
-from consumer.kafka.reader import read_all
+from consumer.kafka.reader import read_all, read_objects
+from consumer.plots.story import Costs
 from consumer.prequential import Prequential, prequential
 from consumer.settings import Settings
 from consumer.stages import Clean, clean, stages
@@ -97,8 +99,10 @@ def read(settings: Settings) -> Messages:
     """
     found = Messages(
         scored=sum(1 for _ in read_all(settings.kafka, topics.written(settings, "scores"))),
-        labelled=prequential(_decoded(settings, "labelled")),
-        events=export.unique(_decoded(settings, "events")),
+        labelled=prequential(
+            read_objects(settings.kafka, settings.topic("labelled")), settings.cost
+        ),
+        events=export.unique(read_objects(settings.kafka, settings.topic("events"))),
         snapshots=_manifests(settings),
     )
     if not found.scored and not len(found.labelled) and not found.events:
@@ -139,7 +143,7 @@ def _headline(
     found: Messages, settings: Settings, out: Path, files: tuple[Path, ...], table: Table
 ) -> Report:
     rows, cost = found.labelled, settings.cost
-    healed, frozen = rows.healed(), rows.frozen()
+    healed, frozen = rows.bills()
     return Report(
         folder=out,
         files=files,
@@ -151,14 +155,8 @@ def _headline(
         rollbacks=len(export.of(found.events, "rollback")),
         healed=metrics.figures(rows.score, rows.label, rows.threshold, rows.weight),
         frozen=metrics.figures(rows.shadow, rows.label, rows.threshold, rows.weight),
-        costs={
-            price: (
-                metrics.expected_cost(healed, cost.missed_fraud, price),
-                metrics.expected_cost(frozen, cost.missed_fraud, price),
-            )
-            for price in cost.false_alarm
-        },
-        break_even=metrics.break_even(healed, frozen, cost.missed_fraud),
+        costs={price: (healed.at(price), frozen.at(price)) for price in cost.false_alarm},
+        break_even=break_even(healed, frozen),
     )
 
 
@@ -178,20 +176,19 @@ def _story(
         totals={action: len(export.of(found.events, action)) for action in _DECISIONS},
         stages=stages(table, found.labelled),
         clean=before_drift,
+        costs=_costs(found, settings),
     )
 
 
-def _decoded(settings: Settings, name: str) -> Iterator[dict[str, Any]]:
-    for record in read_all(settings.kafka, settings.topic(name)):
-        if record.value is None:
-            continue
-        try:
-            yield orjson.loads(record.value)
-        except orjson.JSONDecodeError as error:
-            raise DataError(
-                f"{record.topic}[{record.partition}] offset {record.offset} is not JSON ({error}). "
-                "Only the consumer may write to this topic."
-            ) from error
+def _costs(found: Messages, settings: Settings) -> Costs | None:
+    if not len(found.labelled):
+        return None
+    in_force = export.thresholds(found.events, settings)["decision.threshold"]
+    return Costs(
+        *found.labelled.curves(),
+        settings.cost.false_alarm,
+        None if settings.by_amount else in_force,
+    )
 
 
 def _manifests(settings: Settings) -> list[dict[str, Any]]:

@@ -21,7 +21,16 @@ from consumer.heal import Moments
 from consumer.kafka.reader import Follower, Reader, read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
-from consumer.registry import DEPLOYED, MOMENTS, REGIME, REQUESTS, InForce, Registry, Snapshot
+from consumer.registry import (
+    DEPLOYED,
+    MOMENTS,
+    REGIME,
+    REQUESTS,
+    THRESHOLDS,
+    InForce,
+    Registry,
+    Snapshot,
+)
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -45,6 +54,7 @@ class RegistryTopic:
         self.snapshots: dict[int, Snapshot] = {}
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
+        self.thresholds: Mapping[str, float] | None = None  # that a controller has put in force
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
         self._deployed: Mapping[str, Any] | None = None  # the record
         self._follower = Follower(settings.kafka, settings.topic("registry"))
@@ -115,6 +125,12 @@ class RegistryTopic:
                 self.moments = None
                 if (value := self._ours(record, key)) is not None:
                     self.moments = states.from_bytes(*value, f"registry record {key}")
+            elif key == THRESHOLDS:
+                self.thresholds = None
+                if (value := self._ours(record, key)) is not None:
+                    if states.sha256(value[0]) != value[1]:
+                        raise RegistryError(f"registry record {key} is not what its manifest says")
+                    self.thresholds = orjson.loads(value[0])
             elif key == REQUESTS:
                 self.open_requests = ()
                 if (value := self._ours(record, key)) is not None:

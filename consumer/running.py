@@ -5,13 +5,14 @@ Source: Gama, Sebastião, Rodrigues, "On evaluating stream learning algorithms",
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from consumer.columns import Int8, Labelled
+from consumer import costs
+from consumer.columns import Float32, Float64, Int8, Labelled
 from consumer.settings import Cost
 from consumer.tally import Figures, Tally
 
@@ -26,7 +27,8 @@ class Measured:
     @staticmethod
     def of(tally: Tally, cost: Cost) -> Measured:
         """What a tally says at these prices."""
-        prices = (cost.missed_fraud, cost.false_alarm, cost.review_share)
+        fixed = cost.missed_fraud if cost.amount_feature is None else None
+        prices = (fixed, cost.false_alarm, cost.review_share)
         errors = tally.standard_errors(*prices) if tally.sampled else None
         return Measured(tally.figures(*prices), errors)
 
@@ -50,9 +52,11 @@ class Running:
     rows that came, not in rows that they stand for.
     """
 
-    def __init__(self, window_rows: int, cost: Cost) -> None:
+    def __init__(self, window_rows: int, cost: Cost, features: Sequence[str] = ()) -> None:
+        """`features`: names of the rows' columns, `cost.amount_feature` among them if it is set."""
         self._window_rows = window_rows
         self._cost = cost
+        self._features = features
         self._number = 0
         self._healed, self._frozen = Tally(), Tally()  # of the window that is being filled
         self._healed_before, self._frozen_before = Tally(), Tally()  # of all full ones
@@ -67,9 +71,9 @@ class Running:
             stop = min(start + room, len(rows))
             part = slice(start, stop)
             label, threshold = rows.is_fraud[part], rows.threshold[part]
-            weight = rows.weight[part]
-            self._healed.add(rows.score[part], label, threshold, weight)
-            self._frozen.add(rows.shadow[part], label, threshold, weight)
+            weight, missed = rows.weight[part], self._missed(rows.x[part])
+            self._healed.add(rows.score[part], label, threshold, weight, missed)
+            self._frozen.add(rows.shadow[part], label, threshold, weight, missed)
             start = stop
             if self._healed.rows >= self._window_rows:
                 windows.append(self._full(stop - 1))
@@ -87,8 +91,9 @@ class Running:
             (rows.shadow[changed], self._frozen_before),
         ):
             threshold, weight = rows.threshold[changed], rows.weight[changed]
-            tally.add(score, was[changed], threshold, -weight)
-            tally.add(score, rows.is_fraud[changed], threshold, weight)
+            missed = self._missed(rows.x[changed])
+            tally.add(score, was[changed], threshold, -weight, missed)
+            tally.add(score, rows.is_fraud[changed], threshold, weight, missed)
 
     def so_far(self) -> tuple[Measured, Measured]:
         """Healed and frozen, over all rows."""
@@ -113,6 +118,9 @@ class Running:
         self._frozen = Tally.from_state(state["frozen"])
         self._healed_before = Tally.from_state(state["healed_before"])
         self._frozen_before = Tally.from_state(state["frozen_before"])
+
+    def _missed(self, x: Float32) -> Float64:
+        return costs.amounts(self._cost, self._features, x)
 
     def _full(self, last: int) -> Window:
         window = Window(

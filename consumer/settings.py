@@ -256,6 +256,17 @@ class Decision(Section):
         None,
         description="threshold_config.json as `report` writes it: applied at start and on SIGHUP.",
     )
+    from_costs: bool = Field(
+        False,
+        description="Begin with the two thresholds that are cheapest by [cost], taking scores for "
+        "probabilities, instead of those above; with cost.amount_feature every transaction has "
+        "its own.",
+    )
+    controller: bool = Field(
+        False,
+        description="Move threshold where labelled rows say that another one is cheaper by [cost], "
+        "and back where rows since say that it was not.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Decision:
@@ -265,11 +276,25 @@ class Decision(Section):
 
 
 class Cost(Section):
-    """What a wrong decision costs, in one currency."""
+    """What decisions cost, in one currency."""
 
     missed_fraud: float = Field(5000.0, ge=0, description="Cost of one missed fraud.")
-    false_alarm: tuple[float, ...] = Field(
-        (15.0, 200.0), description="Costs of one false alarm; each gives a column of expected cost."
+    amount_feature: str | None = Field(
+        None,
+        description="Feature of the model that holds a transaction's amount: what a missed fraud "
+        "costs then, instead of missed_fraud.",
+    )
+    false_alarm: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (15.0, 200.0),
+        min_length=1,
+        description="Costs of one false alarm; each gives a column of expected cost. The first "
+        "one counts where something is decided.",
+    )
+    review: float | None = Field(
+        None,
+        ge=0,
+        description="Cost of one manual review; decision.from_costs has transactions reviewed "
+        "where that is cheapest, and none without it. Expected costs leave reviews out.",
     )
     review_share: float = Field(
         0.01,
@@ -367,6 +392,11 @@ class Settings(BaseSettings):
     def transactional_id(self) -> str:
         """Stable over restarts, unique to a process."""
         return f"{self.application_id}-{self.instance_id}"
+
+    @property
+    def by_amount(self) -> bool:
+        """Has every transaction thresholds of its own?"""
+        return self.decision.from_costs and self.cost.amount_feature is not None
 
     def order(self, *, until_end: bool) -> Order:
         """The order in force."""

@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
+from consumer import costs
 from consumer.command import SetThresholds
 from consumer.errors import ThresholdError
 from consumer.settings import Settings
@@ -36,16 +37,26 @@ class Thresholds:
 
     @staticmethod
     def of(settings: Settings) -> Thresholds:
-        """Those the settings give."""
+        """Those the settings give; `from_costs`: for a fraud that costs `cost.missed_fraud`."""
+        decision, cost = settings.decision, settings.cost
+        threshold, decline = decision.threshold, decision.decline_threshold
+        if decision.from_costs:
+            low, high = costs.bounds(cost.missed_fraud, cost.false_alarm[0], cost.review)
+            threshold, decline = float(low), float(high)
         return Thresholds(
             settings.watch.fidi_z,
             settings.watch.conflict_probability,
             settings.watch.conflicts,
             settings.health.f1_drop,
             settings.health.accuracy_drop,
-            settings.decision.threshold,
-            settings.decision.decline_threshold,
+            threshold,
+            decline,
         )
+
+    @property
+    def decision(self) -> tuple[float, float]:
+        """Of the decision: flagged from the first on, declined without review from the second."""
+        return self.decision_threshold, self.decision_decline_threshold
 
     def named(self) -> dict[str, float]:
         """By their setting's dotted name."""

@@ -12,6 +12,13 @@ ONLY_HEDGE = {
     *("heal-provisional", "heal-withdrawn", "regime-changed", "regime-recognised"),
     *("less-sure", "cannot-heal", "signal-lost", "change-withdrawn", "heal-postponed"),
 }
+# What is said only where decision.controller is on: tests/integration/test_controller.py does.
+# What needs an order from a person: tests/test_control.py does the same for these.
+ONLY_PEOPLE = {
+    *("approval-requested", "approval-expired", "approval-void", "approved", "rejected"),
+    *("pinned", "paused", "resumed", "command-refused"),
+}
+ONLY_CONTROLLER = {"threshold-judged"}
 THREADED = {
     "watch.conflicts": 999,  # FIDI alone raises the alarm
     "health.f1_drop": 1,  # nothing can fall so far: no heal is rolled back

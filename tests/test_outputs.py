@@ -8,7 +8,16 @@ from consumer.breaker import Trip
 from consumer.events import _SHAPES
 from consumer.registry import Place
 from consumer.threshold import Command
-from tests.pipelines import DIVERGING, INLINE, ONLY_HEDGE, TIMEOUT_S, TOUCHY, drifting
+from tests.pipelines import (
+    DIVERGING,
+    INLINE,
+    ONLY_CONTROLLER,
+    ONLY_HEDGE,
+    ONLY_PEOPLE,
+    TIMEOUT_S,
+    TOUCHY,
+    drifting,
+)
 from tests.schemas import conforms
 from tests.streams import (
     BATCH,
@@ -118,8 +127,8 @@ def story():
 def test_every_kind_of_event_conforms(story):
     for event in story.events:
         conforms("event", orjson.loads(encode.event(event)))
-    # What takes hundreds of labels is in tests/test_rule_evidence.py.
-    elsewhere = ONLY_HEDGE | {"rule-disagrees"}
+    # What takes hundreds of labels, or a person, is in tests of its own.
+    elsewhere = ONLY_HEDGE | ONLY_CONTROLLER | ONLY_PEOPLE | {"rule-disagrees"}
     assert {event["event"]["action"] for event in story.events} == set(_SHAPES) - elsewhere
 
 

@@ -1,4 +1,4 @@
-"""The eight plots: written, of the right size, not blank, and different where the data differ."""
+"""The nine plots: written, of the right size, not blank, and different where the data differ."""
 
 import struct
 
@@ -61,6 +61,7 @@ def test_the_export_folder_is_complete(drawn):
         *("metrics.csv", "events.json", "threshold_config.json"),
         *("1_accuracy.png", "2_f1.png", "3_z_score.png", "4_lift.png"),
         *("5_stages.png", "6_registry.png", "7_states.png", "8_dashboard.png"),
+        "9_cost.png",
     ]
 
     assert [file.name for file in drawn.files] == names

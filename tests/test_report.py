@@ -83,7 +83,7 @@ def test_a_report_from_topics(mock, settings, tmp_path):
     thresholds = json.loads((found.folder / "threshold_config.json").read_text(encoding="utf-8"))
     assert thresholds["thresholds"]["watch.fidi_z"] == settings.watch.fidi_z
     assert str(found).startswith("2,500 rows scored, 2,500 labelled")
-    assert str(found).endswith(f"11 files in {found.folder}")
+    assert str(found).endswith(f"12 files in {found.folder}")
 
 
 def test_manifests_are_read_by_version_whatever_their_partition(mock, settings):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+import orjson
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
@@ -15,7 +17,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from consumer.errors import KafkaUnavailableError
+from consumer.errors import DataError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.record import Record, record
 from consumer.settings import Kafka
@@ -49,6 +51,23 @@ def read_all(kafka: Kafka, topic: str) -> Iterator[Record]:
         reader.close()
         raise
     return _records(reader, kafka, topic, ends)
+
+
+def read_objects(kafka: Kafka, topic: str) -> Iterator[dict[str, Any]]:
+    """The values of `read_all`, tombstones apart, each an object of ours.
+
+    Raises: DataError, naming the record, where one is not JSON; as `read_all` does.
+    """
+    for found in read_all(kafka, topic):
+        if found.value is None:
+            continue
+        try:
+            yield orjson.loads(found.value)
+        except orjson.JSONDecodeError as error:
+            raise DataError(
+                f"{found.topic}[{found.partition}] offset {found.offset} is not JSON ({error}). "
+                "Only the consumer may write to this topic."
+            ) from error
 
 
 def ends(kafka: Kafka, topics: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -1,11 +1,11 @@
-"""The eight plots of a report. `draw` writes them; nothing here knows Kafka or a display."""
+"""The nine plots of a report. `draw` writes them; nothing here knows Kafka or a display."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from consumer.plots import accuracy, comparison, drift, style
+from consumer.plots import accuracy, comparison, cost, drift, style
 from consumer.plots.dashboard import dashboard
 from consumer.plots.story import Story
 
@@ -23,12 +23,13 @@ _PLOTS: tuple[tuple[str, str, _Plot, bool], ...] = (
     ("6_registry.png", "Snapshots of the registry", comparison.registry, False),
     ("7_states.png", "States of the healing loop", drift.states, False),
     ("8_dashboard.png", "Dashboard", lambda s: dashboard(s.table, s.x, s.x_label), False),
+    ("9_cost.png", "Cost over thresholds", cost.cost, True),
 )
 NAMES = tuple(name for name, *_ in _PLOTS)
 
 
 def draw(story: Story, folder: Path) -> list[Path]:
-    """Write the eight PNG files; where there is nothing to show a plot says what is missing."""
+    """Write the nine PNG files; where there is nothing to show a plot says what is missing."""
     written = []
     for name, title, plot, needs_labels in _PLOTS:
         with style.styled():

@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 
 from consumer.columns import Float64, Int64
+from consumer.costs import Curve
 from consumer.export import Table
 from consumer.stages import Clean, Stages
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the labelled rows would have cost at every threshold."""
+
+    healed: Curve
+    frozen: Curve
+    prices: Sequence[float]  # of a false alarm
+    in_force: float | None  # threshold; None where every amount has its own
 
 
 @dataclass(frozen=True)
@@ -26,6 +37,7 @@ class Story:
     totals: Mapping[str, int]  # how many events of an action there are, in a batch or not
     stages: Stages | None
     clean: Clean | None
+    costs: Costs | None  # None without labelled rows
 
     @property
     def x(self) -> Float64:

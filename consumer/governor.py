@@ -1,0 +1,151 @@
+"""Hosts the threshold controller: feeds it joined rows, and puts what it answers in force.
+
+Windows alternate: on one it proposes, on the next it says whether what it last put in force has
+made things worse. Every answer is an event; what changes is in force from the next row on, and on
+the registry topic, from where a restart and the replicas that do not heal take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from consumer import costs, states
+from consumer.columns import Labelled
+from consumer.controller import Answer, Controller
+from consumer.errors import SettingsError
+from consumer.events import Events
+from consumer.model_directory import Model
+from consumer.outputs import Outputs
+from consumer.policy import Policy
+from consumer.registry import THRESHOLDS, Place
+from consumer.settings import Settings
+from consumer.threshold import Command
+
+# Rows of a window: 340 of them judge, some 50 frauds where 15% are. A window ends where a labelled
+# batch does, so one of larger batches is longer.
+WINDOW_ROWS = 1_000
+
+_MEANING = {
+    "accept": "on rows held out it is cheaper",
+    "reject": "on rows held out it is no cheaper",
+    "rollback": "rows since cost more than they would have before",
+    "stable": "rows since cost no more than they would have before",
+    "insufficient_data": "too few rows, or of one label alone",
+    "no_prior": "nothing was changed that could be taken back",
+}
+
+
+class Governor:
+    """Does nothing but where `decision.controller` is on and this replica heals."""
+
+    def __init__(
+        self, settings: Settings, model: Model, events: Events, out: Outputs, healing: Policy
+    ) -> None:
+        """Raises: SettingsError where every transaction has thresholds of its own."""
+        if settings.decision.controller and settings.by_amount:
+            raise SettingsError(
+                "setting decision.controller: it moves one threshold for all, but with "
+                "decision.from_costs and cost.amount_feature every transaction has its own"
+            )
+        self._on = settings.decision.controller
+        self._cost = settings.cost
+        self._model = model
+        self._events = events
+        self._out = out
+        self._healing = healing
+        self._followed: Mapping[str, float] | None = None
+        self._begin()
+
+    def begin(self, state: Mapping[str, Any] | None) -> None:
+        """Decide here from now on, from where the one before was at its last commit."""
+        self._begin()
+        if state is not None:
+            self._controller.load(state)
+            self._judges = state["judges"]
+
+    def state(self) -> dict[str, Any]:
+        """What `begin` needs, 40 KB at most; empty where the controller is off."""
+        if not self._on:
+            return {}
+        return {"controller": {**self._controller.state(), "judges": self._judges}}
+
+    def follow(self, thresholds: Mapping[str, float] | None) -> None:
+        """Take thresholds of the decision from the registry topic, each once."""
+        if self._on and thresholds is not None and thresholds != self._followed:
+            self._followed = thresholds
+            self._healing.thresholds = self._healing.thresholds.changed(thresholds)
+
+    def labelled(self, rows: Labelled, place: Place) -> None:
+        """Take a labelled batch; where it fills the window, decide."""
+        if not (self._on and self._healing.heals_here):
+            return
+        missed = costs.amounts(self._cost, self._model.features, rows.x)
+        self._controller.observe(rows.score, rows.is_fraud, rows.weight, missed)
+        if len(self._controller) < WINDOW_ROWS:
+            return
+        low, high = self._healing.thresholds.decision
+        if low != self._controller.threshold:
+            self._controller.ordered(low)
+        if self._judges:
+            answer = self._controller.evaluate_regression()
+        else:
+            # Between the two lie reviews: where there are none, both move.
+            answer = self._controller.propose(below=high if low < high else float("inf"))
+        self._judges = not self._judges
+        self._say(answer, place)
+
+    def ordered(self) -> None:
+        """A person has set thresholds: theirs are what a restart begins with."""
+        if self._on and self._healing.heals_here:
+            self._remember()
+
+    def _begin(self) -> None:
+        threshold, _ = self._healing.thresholds.decision
+        self._controller = Controller(threshold, self._cost.missed_fraud, self._cost.false_alarm[0])
+        self._judges = False  # is the next question one of regression?
+
+    def _say(self, answer: Answer, place: Place) -> None:
+        why = f"{answer.answer}: {_MEANING[answer.answer]}"
+        figures = asdict(answer)
+        if not answer.changed:
+            self._out.events.append(
+                self._events.at(
+                    place,
+                    "threshold-judged",
+                    f"threshold stays {answer.threshold:.4g} ({why})",
+                    controller=figures,
+                )
+            )
+            return
+        before = self._healing.thresholds.named()
+        changed = {"decision.threshold": answer.threshold}
+        if before["decision.decline_threshold"] == before["decision.threshold"]:
+            changed["decision.decline_threshold"] = answer.threshold
+        self._healing.thresholds = self._healing.thresholds.changed(changed)
+        event = self._events.at(
+            place,
+            "thresholds-changed",
+            f"thresholds changed by controller ({why}): "
+            + ", ".join(f"{name} {before[name]:.4g} -> {to:.4g}" for name, to in changed.items()),
+            reason=why,
+            thresholds_from={name: before[name] for name in changed},
+            thresholds_to=changed,
+            controller=figures,
+        )
+        self._out.events.append(event)
+        identity = event["event"]["id"]
+        self._out.commands.append(Command(identity, place.time_ms, "controller", why, changed))
+        self._remember()
+
+    def _remember(self) -> None:
+        low, high = self._healing.thresholds.decision
+        value = orjson.dumps({"decision.threshold": low, "decision.decline_threshold": high})
+        manifest = {
+            "base_sha256": self._model.manifest.base_sha256,
+            "sha256": states.sha256(value),
+        }
+        self._out.registry.append((THRESHOLDS, value, orjson.dumps(manifest)))
