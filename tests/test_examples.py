@@ -66,5 +66,4 @@ def test_of_three_rules_the_one_that_turns_out_wrong_is_named(tmp_path):
     said = [event for out in outs for event in events(out, "rule-disagrees")]
     assert [event["rule"] for event in said] == ["low V14"]
     assert said[0]["offset"] > 3_000
-    assert "[[rules]]" in (tmp_path / "own-rules-101" / "model.toml").read_text()
     assert [rule.weight for rule in model.rules.rules] == [2.0, 0.5, 1.0]
