@@ -15,6 +15,7 @@ import orjson
 
 from consumer import costs, states
 from consumer.columns import Labelled
+from consumer.command import SetThresholds
 from consumer.controller import Answer, Controller
 from consumer.errors import SettingsError
 from consumer.events import Events
@@ -23,7 +24,6 @@ from consumer.outputs import Outputs
 from consumer.policy import Policy
 from consumer.registry import THRESHOLDS, Place
 from consumer.settings import Settings
-from consumer.threshold import Command
 
 # Rows of a window: 340 of them judge, some 50 frauds where 15% are. A window ends where a labelled
 # batch does, so one of larger batches is longer.
@@ -138,7 +138,15 @@ class Governor:
         )
         self._out.events.append(event)
         identity = event["event"]["id"]
-        self._out.commands.append(Command(identity, place.time_ms, "controller", why, changed))
+        self._out.commands.append(
+            SetThresholds(
+                command_id=identity,
+                issued_at=place.time_ms,
+                issued_by="controller",
+                why=why,
+                thresholds=changed,
+            )
+        )
         self._remember()
 
     def _remember(self) -> None:
