@@ -4,10 +4,10 @@ import numpy as np
 import orjson
 import pytest
 
+from consumer.command import SetThresholds
 from consumer.errors import SettingsError
 from consumer.governor import Governor
 from consumer.registry import THRESHOLDS
-from consumer.threshold import Command
 from tests.streams import BATCH, START_MS, events, labels_of, running, score, stream
 
 ON = {
@@ -92,7 +92,7 @@ def test_who_does_not_heal_follows_what_the_registry_says_once():
         assert pipeline.healing.thresholds.decision == (0.2, 0.9)
 
         # An order of a person's on this replica stands until the healer says something new.
-        pipeline.apply(Command("1", START_MS, "ops", "why", {"decision.threshold": 0.4}), START_MS)
+        pipeline.apply(ordered({"decision.threshold": 0.4}), START_MS)
         pipeline.governor.follow(dict(said))
         assert pipeline.healing.thresholds.decision == (0.4, 0.9)
         pipeline.governor.follow(said | {"decision.threshold": 0.3})
@@ -103,7 +103,7 @@ def test_an_order_of_a_person_is_what_a_restart_begins_with_and_nothing_is_taken
     with running(ON) as pipeline:
         feed(pipeline, batches())
         assert answers(pipeline.out) == ["accept"]
-        pipeline.apply(Command("1", START_MS, "ops", "why", {"decision.threshold": 0.6}), START_MS)
+        pipeline.apply(ordered({"decision.threshold": 0.6}), START_MS)
         assert of_registry(pipeline.out)[-1]["decision.threshold"] == 0.6
         feed(pipeline, list(stream(WINDOW, seed=3, start=WINDOW).batches()))
 
@@ -151,3 +151,9 @@ def test_amounts_decide_what_is_cheapest():
             assert np.isfinite(thresholds[-1])
     # Amounts near 1 against alarms of 100: nothing is worth an alarm.
     assert thresholds[0] < 0.5 < thresholds[1]
+
+
+def ordered(thresholds):
+    return SetThresholds(
+        command_id="1", issued_at=START_MS, issued_by="ops", why="why", thresholds=thresholds
+    )

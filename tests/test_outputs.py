@@ -5,9 +5,9 @@ import pytest
 
 from consumer import encode
 from consumer.breaker import Trip
+from consumer.command import SetThresholds
 from consumer.events import _SHAPES
 from consumer.registry import Place
-from consumer.threshold import Command
 from tests.pipelines import (
     DIVERGING,
     INLINE,
@@ -35,7 +35,13 @@ from tests.streams import (
 
 def command(**thresholds):
     values = {name.replace("_", ".", 1): value for name, value in thresholds.items()}
-    return Command("6d1f0c2b9a7e4c55", START_MS, "ops", "too many", values)
+    return SetThresholds(
+        command_id="6d1f0c2b9a7e4c55",
+        issued_at=START_MS,
+        issued_by="ops",
+        why="too many",
+        thresholds=values,
+    )
 
 
 def test_a_threshold_changed_holds_from_the_next_batch_end():

@@ -5,8 +5,9 @@ import json
 import orjson
 import pytest
 
+from consumer.command import SetThresholds
 from consumer.errors import ThresholdError
-from consumer.threshold import Command, Thresholds, read_command
+from consumer.threshold import Thresholds, read_command
 from tests.schemas import conforms
 from tests.streams import START_MS, settings
 
@@ -112,6 +113,12 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_command_conforms():
-    command = Command("6d1f0c2b9a7e4c55", START_MS, "ops", "too many", {"watch.conflicts": 7})
+    command = SetThresholds(
+        command_id="6d1f0c2b9a7e4c55",
+        issued_at=START_MS,
+        issued_by="ops",
+        why="too many",
+        thresholds={"watch.conflicts": 7},
+    )
 
     conforms("command", orjson.loads(command.value))
