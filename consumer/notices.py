@@ -140,7 +140,12 @@ def prequential(events: Events, place: Place, window: Window) -> Event:
         healed_so_far=window.healed_so_far.figures,
         frozen_so_far=window.frozen_so_far.figures,
         standard_errors=_errors(window),
+        **_segments(window),
     )
+
+
+def _segments(window: Window) -> dict[str, Any]:
+    return {"segments": window.segments} if window.segments else {}
 
 
 def _errors(window: Window) -> dict[str, Any] | None:

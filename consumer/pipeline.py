@@ -31,6 +31,7 @@ from consumer.registry import Activation, InForce, Place, Registry
 from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
 from consumer.score import Scorer
+from consumer.segments import Segments
 from consumer.settings import DAY_MS, Settings
 from consumer.status import Batch, Status
 from consumer.watch import Watch
@@ -104,7 +105,12 @@ class Pipeline:
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
                 ),
-                Running(settings.prequential.window_rows, settings.cost, self._model.features),
+                Running(
+                    settings.prequential.window_rows,
+                    settings.cost,
+                    self._model.features,
+                    Segments(settings.segments, self._model.features),
+                ),
                 RuleEvidence(self._model.rules),
             )
             if restored and number in restored:

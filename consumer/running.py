@@ -13,8 +13,13 @@ import numpy as np
 
 from consumer import costs
 from consumer.columns import Float32, Float64, Int8, Labelled
+from consumer.metrics import LOG_LOSS_CLIP
+from consumer.segments import Segments
 from consumer.settings import Cost
 from consumer.tally import Figures, Tally
+
+# Rows that a segment stands for, and means over them; costs at the first price of a false alarm.
+SEGMENT_FIGURES = ("rows", "log_loss", "cost", "frozen_log_loss", "frozen_cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class Window:
     frozen: Measured
     healed_so_far: Measured
     frozen_so_far: Measured
+    segments: Mapping[str, Mapping[str, float]]  # mean log loss and cost of each, healed and frozen
 
 
 class Running:
@@ -52,8 +58,16 @@ class Running:
     rows that came, not in rows that they stand for.
     """
 
-    def __init__(self, window_rows: int, cost: Cost, features: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        window_rows: int,
+        cost: Cost,
+        features: Sequence[str] = (),
+        segments: Segments | None = None,
+    ) -> None:
         """`features`: names of the rows' columns, `cost.amount_feature` among them if it is set."""
+        self._segments = segments
+        self._by_segment: dict[str, Float64] = {}  # sums over the window that is being filled
         self._window_rows = window_rows
         self._cost = cost
         self._features = features
@@ -74,6 +88,7 @@ class Running:
             weight, missed = rows.weight[part], self._missed(rows.x[part])
             self._healed.add(rows.score[part], label, threshold, weight, missed)
             self._frozen.add(rows.shadow[part], label, threshold, weight, missed)
+            self._add_segments(rows, part, missed)
             start = stop
             if self._healed.rows >= self._window_rows:
                 windows.append(self._full(stop - 1))
@@ -109,6 +124,7 @@ class Running:
             "frozen": self._frozen.state(),
             "healed_before": self._healed_before.state(),
             "frozen_before": self._frozen_before.state(),
+            "segments": {name: sums.tolist() for name, sums in self._by_segment.items()},
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
@@ -118,6 +134,32 @@ class Running:
         self._frozen = Tally.from_state(state["frozen"])
         self._healed_before = Tally.from_state(state["healed_before"])
         self._frozen_before = Tally.from_state(state["frozen_before"])
+        kept = state.get("segments", {}).items()
+        self._by_segment = {name: np.array(sums, np.float64) for name, sums in kept}
+
+    def _add_segments(self, rows: Labelled, part: slice, missed: Float64) -> None:
+        if self._segments is None:
+            return
+        label, threshold = rows.is_fraud[part] == 1, rows.threshold[part]
+        columns = [np.ones(len(label))]
+        for score in (rows.score[part], rows.shadow[part]):
+            p = np.clip(score.astype(np.float64), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
+            flagged = score >= threshold
+            cost = np.where(label, ~flagged * missed, flagged * self._cost.false_alarm[0])
+            columns += [-np.log(np.where(label, p, 1 - p)), cost]
+        values = np.stack(columns, axis=1) * rows.weight[part][:, None]  # (rows, sums)
+        for name, chosen in self._segments.of(rows.x[part]):
+            sums = self._by_segment.setdefault(name, np.zeros(len(columns)))
+            # Row by row, as in a tally: chunks must not change the last digits.
+            self._by_segment[name] = np.add.accumulate(np.vstack([sums, values[chosen]]))[-1]
+
+    def _of_segments(self) -> dict[str, dict[str, float]]:
+        found = {}
+        for name, (weight, *sums) in sorted(self._by_segment.items()):
+            means = [float(each / weight) for each in sums]
+            found[name] = dict(zip(SEGMENT_FIGURES, [float(weight), *means], strict=True))
+        self._by_segment = {}
+        return found
 
     def _missed(self, x: Float32) -> Float64:
         return costs.amounts(self._cost, self._features, x)
@@ -129,6 +171,7 @@ class Running:
             Measured.of(self._healed, self._cost),
             Measured.of(self._frozen, self._cost),
             *self.so_far(),
+            self._of_segments(),
         )
         self._number += 1
         self._healed_before = self._healed_before.merged(self._healed)

@@ -8,6 +8,7 @@ Source: https://docs.pydantic.dev/latest/concepts/pydantic_settings/
 
 from __future__ import annotations
 
+import itertools
 import os
 import tomllib
 from pathlib import Path
@@ -304,6 +305,22 @@ class Cost(Section):
     )
 
 
+class Segment(Section):
+    """A declared column of groups of transactions."""
+
+    feature: str = Field(description="Feature of the model that tells the group.")
+    cuts: list[float] = Field(
+        default_factory=list,
+        description="Bounds of its bands, rising; without any: its whole numbers, 0 to 49.",
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> Segment:
+        if any(high <= low for low, high in itertools.pairwise(self.cuts)):
+            raise ValueError("cuts must rise")
+        return self
+
+
 class Prequential(Section):
     """Figures told while it runs: scores against the labels that came for them."""
 
@@ -362,6 +379,11 @@ class Settings(BaseSettings):
     health: Health = Health()
     decision: Decision = Decision()
     cost: Cost = Cost()
+    segments: dict[str, Segment] = Field(
+        default_factory=dict,
+        description="Columns of groups that no heal may harm, by name: "
+        '{ age = { feature = "customer_age", cuts = [25.0, 65.0] } }.',
+    )
     prequential: Prequential = Prequential()
     commit: Commit = Commit()
     log: Log = Log()

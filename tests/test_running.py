@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from consumer import metrics
 from consumer.columns import Labelled
 from consumer.running import Running
-from consumer.settings import Cost
+from consumer.segments import Segments
+from consumer.settings import Cost, Segment
 from tests.chunks import chunked
 
 COST = Cost()
@@ -32,7 +33,7 @@ def labelled(rows, seed=0):
         labelled_at=np.arange(rows),
         is_fraud=fraud,
         source=[None] * rows,
-        x=np.zeros((rows, 1), np.float32),
+        x=draws.integers(0, 3, (rows, 1)).astype(np.float32),
         score=score,
         shadow=shadow,
         threshold=np.where(np.arange(rows) < rows // 2, 0.5, 0.6),
@@ -176,15 +177,16 @@ def test_a_shorter_window_than_before_ends_with_the_next_row():
 )
 def test_chunks_and_a_restart_change_no_bit(sizes, window_rows, restart_at, weight):
     rows, weights = labelled(150), np.full(150, weight)
-    expected = fed(Running(window_rows, COST), rows, weights, [150])
+    expected = fed(segmented(window_rows), rows, weights, [150])
 
-    first = Running(window_rows, COST)
+    first = segmented(window_rows)
     found = fed(first, rows.rows(0, restart_at), weights[:restart_at], sizes)
-    second = Running(window_rows, COST)
+    second = segmented(window_rows)
     second.load(orjson.loads(orjson.dumps(first.state())))
     later = fed(second, rows.rows(restart_at, 150), weights[restart_at:], sizes)
     found += [(restart_at + last, window) for last, window in later]
 
+    assert all(set(window.segments) <= {"v=0", "v=1", "v=2"} for _, window in found)
     # `last` counts within a chunk; everything else is equal to the bit.
     assert [(last, told(window)) for last, window in found] == [
         (last, told(window)) for last, window in expected
@@ -193,4 +195,8 @@ def test_chunks_and_a_restart_change_no_bit(sizes, window_rows, restart_at, weig
 
 def told(window):
     both = (window.healed, window.frozen, window.healed_so_far, window.frozen_so_far)
-    return window.number, both
+    return window.number, both, window.segments
+
+
+def segmented(window_rows):
+    return Running(window_rows, COST, ["V1"], Segments({"v": Segment(feature="V1")}, ["V1"]))

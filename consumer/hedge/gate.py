@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from consumer.columns import Float32, Float64
 
@@ -14,6 +16,8 @@ MIN_ROWS, MIN_OF_CLASS = 15, 2
 MIN_ROWS_UNCHANGED = 60
 # The candidate's mean loss must lie so many standard errors below.
 MARGIN_SE = 1.0
+# A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
+HARM_SE, HARM_ROWS = 2.0, 30
 LEAST = 1e-4  # probabilities are no smaller in a loss
 
 
@@ -58,6 +62,27 @@ def judge(
     if gain <= MARGIN_SE * error:
         return Verdict(expert, False, "no better than what is in force", rows, gain, error)
     return Verdict(expert, True, "better by more than noise", rows, gain, error)
+
+
+def harmed(
+    segments: Iterable[tuple[str, NDArray[np.bool_]]],
+    candidate: Float32,
+    frozen: Float32,
+    y: Float32,
+    weight: Float32,
+) -> list[str]:
+    """Segments, names and their rows, whose rows fare worse than with the frozen model."""
+    worse = _loss(candidate, y) - _loss(frozen, y)
+    found = []
+    for name, rows in segments:
+        if rows.sum() < HARM_ROWS:
+            continue
+        share = weight[rows].astype(np.float64) / float(weight[rows].sum())
+        harm = float(share @ worse[rows])
+        error = float(np.sqrt((share**2) @ (worse[rows] - harm) ** 2))
+        if harm > HARM_SE * error:
+            found.append(name)
+    return found
 
 
 def _loss(logit: Float32, y: Float32) -> Float64:

@@ -14,6 +14,9 @@ from consumer.heal import CancelledError
 from consumer.hedge import gate
 from consumer.hedge.gate import Verdict
 from consumer.mixture import FROZEN, Mixture
+from consumer.segments import Segments
+
+HARMS = "harms "
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,12 @@ class Heal:
     frauds: int
     # Of the best candidate on the regime's rows: 1 - its loss / that of the base rate.
     skill: float | None
+
+    @property
+    def refused(self) -> str:
+        """Why no candidate was admitted."""
+        harms = sorted({v.reason for v in self.verdicts if v.reason.startswith(HARMS)})
+        return "; ".join(harms) or "no candidate is better by more than noise"
 
     def outlasting(self, experts: Mapping[str, Expert]) -> Heal:
         """Without what was learnt of a regime alone, which is not the present one any more."""
@@ -44,6 +53,7 @@ class HealRequest:
     rows: Mapping[Memory, Learning]  # at least one of them
     pool: Mapping[str, State]
     seed: int
+    segments: Segments
 
     def run(self, mixture: Mixture, cancelled: Callable[[], bool]) -> Heal:
         """On the worker's thread. Raises: CancelledError."""
@@ -71,7 +81,13 @@ class HealRequest:
             with torch.no_grad():
                 state = start if against == name and start is not None else {}
                 in_force = mixture.experts[against].logit(state, view).numpy()
+                frozen = view.frozen.numpy()
             verdict = gate.judge(name, fitted.logit, in_force, y, weight)
+            segments = self.segments.of(rows.x[judged])
+            harmed = gate.harmed(segments, fitted.logit, frozen, y, weight)
+            if verdict.admitted and harmed:
+                reason = f"{HARMS}{', '.join(harmed)}"
+                verdict = replace(verdict, admitted=False, reason=reason)
             verdicts.append(verdict)
             if verdict.admitted:
                 states[name] = fitted.state

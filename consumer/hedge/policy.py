@@ -41,6 +41,7 @@ from consumer.outputs import Outputs
 from consumer.policy import Idle, Memories, MonitorBatch, Policy
 from consumer.reference import Sample, fits
 from consumer.registry import REGIME, InForce, Place, Registry
+from consumer.segments import Segments
 from consumer.settings import Settings
 from consumer.worker import HealResult
 
@@ -78,6 +79,7 @@ class Hedge(Policy):
         self._probes = None
         if model.trained is not None and reference.outputs:
             self._probes = Probes(self._mixture.base, model.trained)
+        self._segments = Segments(settings.segments, model.features)
         self._budget = Budget(settings.heal.max_per_hour)
         self._pool = Pool()
         self._candidates: dict[int, Mapping[str, State]] = {}  # that wait for approval
@@ -519,7 +521,8 @@ class Hedge(Policy):
         if not rows:
             return False
         self._request = request
-        self._worker.submit(HealRequest(rows, dict(self._pool.states), self._batches))
+        pool = dict(self._pool.states)
+        self._worker.submit(HealRequest(rows, pool, self._batches, self._segments))
         return True
 
     def _finish(self, result: HealResult) -> None:
@@ -537,7 +540,7 @@ class Hedge(Policy):
         elif self.control.pinned:
             self._discard(place, "another version is pinned", _told(heal))
         elif not heal.states:
-            self._discard(place, "no candidate is better by more than noise", _told(heal))
+            self._discard(place, heal.refused, _told(heal))
             self._signal(place, heal)
         else:
             if self.control.required:
