@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from consumer import failpoints, restore
+from consumer import failpoints, model_directory, restore
 from consumer.checkpoints import Checkpoints
 from consumer.errors import (
     AbortedError,
@@ -118,6 +118,7 @@ class Loop:
         Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError, ThresholdError.
         """
         settings = self._settings
+        model_directory.one_thread()
         if settings.decision.threshold_config is not None:
             # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
             command = read_command(settings.decision.threshold_config, "start", _now_ms())

@@ -20,7 +20,6 @@ def run(settings: Settings, directory: Path, *, until_end: bool, live: bool) -> 
     """Consume until a signal or the end; returns the last status."""
     # Until the loop listens; it reads the thresholds at start anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    model_directory.one_thread()
     model = model_directory.load(directory)
     if not len(model.rules):
         log.warning("no rules: conflicts are not watched and the consistency term is off")
