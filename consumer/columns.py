@@ -60,9 +60,18 @@ class Labels:
     is_fraud: Int8  # (rows,) 0 or 1
     source: Sequence[str | None]
     offset: Int64  # (rows,)
+    propensity: Float64 | None = (
+        None  # (rows,) of being asked for, NaN where not told; None: no row
+    )
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def propensities(self) -> Float64:
+        """(rows,) NaN where not told."""
+        told = self.propensity
+        return np.full(len(self), np.nan) if told is None else told
 
     def rows(self, start: int, stop: int) -> Labels:
         """Rows `start` to `stop`, sharing memory."""
@@ -74,6 +83,7 @@ class Labels:
             self.is_fraud[part],
             self.source[part],
             self.offset[part],
+            None if self.propensity is None else self.propensity[part],
         )
 
     @staticmethod
@@ -86,6 +96,7 @@ class Labels:
             np.concatenate([first.is_fraud, second.is_fraud]),
             [*first.source, *second.source],
             np.concatenate([first.offset, second.offset]),
+            np.concatenate([first.propensities, second.propensities]),
         )
 
 

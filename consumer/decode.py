@@ -5,6 +5,7 @@ A message is rejected whole: a transaction with one bad feature has no score we 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -129,6 +130,7 @@ class LabelDecoder:
         self._time = _path(mapping.time_path)
         self._time_of = _time_reader(mapping.time_format)
         self._source = _path(mapping.source_path)
+        self._propensity = _path(mapping.propensity_path)
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
@@ -138,6 +140,7 @@ class LabelDecoder:
         times: list[int] = []
         labels: list[int] = []
         sources: list[str | None] = []
+        propensities: list[float] = []
         kept: list[int] = []
         rejected: list[Rejected] = []
         mapping = self._mapping
@@ -146,6 +149,8 @@ class LabelDecoder:
                 message = _parse(value, self._max_bytes)
                 label = _label(self._label(message), mapping.label_path)
                 source = _optional_text(self._source(message), mapping.source_path)
+                told = self._propensity(message)
+                propensity = _optional_share(told, mapping.propensity_path)
                 time_ms = _plausible(
                     self._time_of(self._time(message), mapping.time_path), mapping.time_path, now_ms
                 )
@@ -156,6 +161,7 @@ class LabelDecoder:
             times.append(time_ms)
             labels.append(label)
             sources.append(source)
+            propensities.append(propensity)
             kept.append(offsets[index])
         return (
             Labels(
@@ -165,6 +171,7 @@ class LabelDecoder:
                 np.array(labels, dtype=np.int8),
                 sources,
                 np.array(kept, dtype=np.int64),
+                np.array(propensities, dtype=np.float64),
             ),
             rejected,
         )
@@ -219,6 +226,14 @@ def _optional_text(value: Any, path: str) -> str | None:
     if isinstance(value, str):
         return value
     raise _UnreadableError("InvalidSource", f"{path} is {_shown(value)}, not a string")
+
+
+def _optional_share(value: Any, path: str) -> float:
+    if value is _MISSING or value is None:
+        return math.nan
+    if (type(value) is float or type(value) is int) and 0 < value <= 1:
+        return float(value)
+    raise _UnreadableError("InvalidPropensity", f"{path} is {_shown(value)}, not in (0, 1]")
 
 
 def _time_reader(time_format: TimeFormat) -> Callable[[Any, str], int]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,23 +24,33 @@ _STALE = 1024  # entries that need no clearing away
 Change = tuple[str, bytes | None]  # a record of the changelog: transaction id, value
 
 
-def verdict(held: tuple[int, int, object], new: tuple[int, int, object]) -> tuple[str, bool]:
+Ranks = Mapping[Any, int]  # of sources: the lower the number, the more their word counts
+NO_RANKS: Ranks = {}
+LOWEST = 1 << 30
+
+
+def verdict(
+    held: tuple[int, int, object], new: tuple[int, int, object], ranks: Ranks = NO_RANKS
+) -> tuple[str, bool]:
     """The rule that two labels of a transaction meet, and whether the new one stands.
 
     Each is (label, labelled_at, source). Who labelled may correct himself; of two who disagree the
-    later one stands, and at equal times the one that was there.
+    one of the higher rank stands, of equal ranks the later one, and at equal times the one that was
+    there. The same label from a higher rank stands in the other's place.
     """
+    rank, before = ranks.get(new[2], LOWEST), ranks.get(held[2], LOWEST)
     if new[0] == held[0]:
-        return "duplicate", False
+        return ("confirmed", True) if rank < before else ("duplicate", False)
     if new[2] != held[2]:
-        return "conflict", new[1] > held[1]
+        return "conflict", rank < before or (rank == before and new[1] > held[1])
     return ("corrected", True) if new[1] >= held[1] else ("outdated", False)
 
 
 class EarlyLabels:
     """By id hash, in the order of their last change; at the budget the first of them gives way."""
 
-    def __init__(self, max_rows: int, counts: Counter[str]) -> None:
+    def __init__(self, max_rows: int, counts: Counter[str], ranks: Ranks = NO_RANKS) -> None:
+        self._ranks = ranks
         self._budget = max(_FEWEST, max_rows // _SHARE)
         self._counts = counts
         self._waiting: OrderedDict[int, Early] = OrderedDict()
@@ -61,6 +72,7 @@ class EarlyLabels:
             rule, stands = verdict(
                 (held.is_fraud, held.labelled_at, held.source),
                 (early.is_fraud, early.labelled_at, early.source),
+                self._ranks,
             )
             self._counts[rule] += 1
             if not stands:
@@ -122,4 +134,5 @@ def as_labels(partition: int, early: Sequence[Early]) -> Labels:
         np.array([label.is_fraud for label in early], np.int8),
         [label.source for label in early],
         np.zeros(len(early), np.int64),
+        np.array([label.propensity for label in early], np.float64),
     )

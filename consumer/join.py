@@ -13,6 +13,7 @@ join of them. Rows that leave by the horizon or by sampling are not told: the sa
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +50,10 @@ class Join:
     - `duplicate`: the same label again, from whomever.
     - `corrected`: another label from the same source, not older: the new one stands.
     - `outdated`: another label from the same source, older than the one that stands.
-    - `conflict`: another source disagrees: the later label stands, at equal times the first.
+    - `conflict`: another source disagrees: the one of higher precedence stands, of equal ones the
+      later label, at equal times the first.
+    - `confirmed`: the same label from a source of higher precedence, which stands from now on.
+    - `chosen`: a label that tells with which propensity it was asked for.
     - `too_late`: a label for a transaction past the horizon.
     - `unsampled`: a label for a transaction that the sample leaves out.
     - `early`: a label came first and waits; these follow the rules above among themselves.
@@ -60,16 +64,25 @@ class Join:
     """
 
     def __init__(
-        self, partition: int, features: int, max_rows: int, horizon_ms: int, schema: int = 0
+        self,
+        partition: int,
+        features: int,
+        max_rows: int,
+        horizon_ms: int,
+        schema: int = 0,
+        precedence: Sequence[str] = (),
     ) -> None:
-        """`schema`: `join_record.schema_of` the features."""
+        """`schema`: `join_record.schema_of` the features. `precedence`: sources, highest first."""
+        ranks = {name: rank for rank, name in enumerate(precedence)}
+        # In the rows' records a source is a code, of early labels it is the name.
+        self._ranks = {code: ranks[name] for name, code in source_codes(ranks).items() if name}
         self.counts = Counter[str]()
         self.seen = 0
         self.clock = 0
         self.schema = schema
         self.sampling = Sampling(horizon_ms)
         self.held = HeldRows(row_type(features), max_rows)
-        self.early = EarlyLabels(max_rows, self.counts)
+        self.early = EarlyLabels(max_rows, self.counts, ranks)
         self._partition = partition
         self._max_rows = max_rows
         self._horizon_ms = horizon_ms
@@ -123,6 +136,8 @@ class Join:
     def match(self, labels: Labels) -> Matched:
         """Join labels to their transactions; the rest waits or is counted."""
         hashes = id_hashes(map(str.encode, labels.ids))
+        propensities = labels.propensities
+        self._count("chosen", ~np.isnan(propensities))
         places = self.held.find(hashes)
         there = places >= 0
         rows = self.held.take(places)  # where not `there`, of no meaning
@@ -153,16 +168,20 @@ class Join:
             if not joinable[index]:
                 if there[index]:
                     self._forget(hashes[index : index + 1])
-                early = Early(name, new[1], new[0], source)
+                early = Early(name, new[1], new[0], source, float(propensities[index]))
                 waits = self.early.wait(int(hashes[index]), early)
                 written += [(index, *change) for change in waits]
                 continue
             row = self.held.rows[places[index] : places[index] + 1]
             old = (int(row["label"][0]), int(row["labelled_at"][0]), int(row["source"][0]))
-            rule, stands = ("matched", True) if old[0] == UNLABELLED else verdict(old, new)
+            rule, stands = (
+                ("matched", True) if old[0] == UNLABELLED else verdict(old, new, self._ranks)
+            )
             self.counts[rule] += 1
             if stands:
                 row["label"], row["labelled_at"], row["source"] = new
+                if rule == "matched":  # later ones correct what was asked for then
+                    row["propensity"] = propensities[index]
                 written.append((index, name, row.tobytes()))
                 if rule == "matched":
                     again.append(index)
@@ -174,8 +193,8 @@ class Join:
         joined = np.sort(np.concatenate([joined, np.array(again, np.int64)]))
         changed = np.array(corrected, np.int64)
         return Matched(
-            labelled(labels, joined, taken(rows, joined)),
-            labelled(labels, changed, taken(rows, changed)),
+            labelled(labels, joined, self.held.take(places[joined])),
+            labelled(labels, changed, self.held.take(places[changed])),
             np.array(was, np.int8),
             np.searchsorted(joined, changed),
         )

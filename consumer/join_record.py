@@ -13,15 +13,18 @@ A kept row, `ROW`, as scored and, where it has one, with its label:
     level i1                  it stands for 2**level rows
     label i1                  -1: none
     labelled_at i8, source u4 xxh32 of who labelled, 0 for nobody named
+    propensity f4             with which the label was asked for; NaN: not told
     x f4[features]
 
 A label that waits for its transaction, `EARLY`:
 
-    kind u1, is_fraud i1, labelled_at i8, named u1, and where named is 1 the source in UTF-8
+    kind u1, is_fraud i1, labelled_at i8, propensity f4, named u1, and where named is 1 the source
+    in UTF-8
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,13 +33,13 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from consumer.columns import Int64, Labelled, Labels, Scores
+from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores
 from consumer.id_index import Hashes
 
-ROW = 0x11
-EARLY = 0x21
+ROW = 0x12
+EARLY = 0x22
 UNLABELLED = -1
-_EARLY = struct.Struct("<BbqB")
+_EARLY = struct.Struct("<BbqfB")
 
 Rows = NDArray[np.void]  # of `row_type`
 
@@ -49,6 +52,7 @@ class Early:
     labelled_at: int
     is_fraud: int
     source: str | None
+    propensity: float = math.nan
 
 
 def row_type(features: int) -> np.dtype[np.void]:
@@ -69,6 +73,7 @@ def row_type(features: int) -> np.dtype[np.void]:
             ("label", "i1"),
             ("labelled_at", "<i8"),
             ("source", "<u4"),
+            ("propensity", "<f4"),
             ("x", "<f4", (features,)),
         ]
     )
@@ -102,6 +107,7 @@ def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int
     rows["shadow"] = scores.shadow[places]
     rows["threshold"] = np.broadcast_to(scores.threshold, len(scores))[places]
     rows["label"], rows["labelled_at"], rows["source"] = UNLABELLED, 0, 0
+    rows["propensity"] = np.nan
     rows["x"] = transactions.x[places]
     return rows
 
@@ -111,6 +117,7 @@ def write_labels(rows: Rows, labels: Labels, which: Int64, codes: Mapping[str | 
     rows["label"] = labels.is_fraud[which]
     rows["labelled_at"] = labels.labelled_at[which]
     rows["source"] = [codes[labels.source[index]] for index in which.tolist()]
+    rows["propensity"] = labels.propensities[which]
 
 
 def source_codes(sources: Iterable[str | None]) -> dict[str | None, int]:
@@ -137,8 +144,13 @@ def labelled(labels: Labels, which: Int64, rows: Rows) -> Labelled:
         np.ascontiguousarray(rows["threshold"]),
         np.ascontiguousarray(rows["version"]),
         np.ascontiguousarray(rows["offset"]),
-        np.exp2(rows["level"].astype(np.float64)),
+        np.exp2(rows["level"].astype(np.float64)) / _known(rows["propensity"]),
     )
+
+
+def _known(propensity: Float32) -> Float64:
+    """Where it was not told a row stands for itself."""
+    return np.where(np.isnan(propensity), 1.0, propensity.astype(np.float64))
 
 
 def row_values(rows: Rows) -> list[bytes]:
@@ -155,7 +167,8 @@ def is_row(value: bytes, rows: np.dtype[np.void]) -> bool:
 def early_value(early: Early) -> bytes:
     """The record of an early label."""
     source = b"" if early.source is None else early.source.encode()
-    head = _EARLY.pack(EARLY, early.is_fraud, early.labelled_at, early.source is not None)
+    named = early.source is not None
+    head = _EARLY.pack(EARLY, early.is_fraud, early.labelled_at, early.propensity, named)
     return head + source
 
 
@@ -163,9 +176,9 @@ def read_early(key: bytes, value: bytes) -> Early | None:
     """The early label of a record; None where it is none."""
     if len(value) < _EARLY.size or value[0] != EARLY:
         return None
-    _, is_fraud, labelled_at, named = _EARLY.unpack_from(value)
+    _, is_fraud, labelled_at, propensity, named = _EARLY.unpack_from(value)
     source = value[_EARLY.size :].decode() if named else None
-    return Early(key.decode(), labelled_at, is_fraud, source)
+    return Early(key.decode(), labelled_at, is_fraud, source, propensity)
 
 
 def id_hashes(ids: Iterable[bytes]) -> Hashes:

@@ -126,14 +126,19 @@ def rules_disagree(events: Events, place: Place, found: Iterable[Disagreement]) 
         )
 
 
-def prequential(events: Events, place: Place, window: Window) -> Event:
-    """Figures of both models over a window of joined rows, and over all of them."""
+def prequential(events: Events, place: Place, window: Window, *, conditional: bool) -> Event:
+    """Figures of both models over a window of joined rows, and over all of them.
+
+    `conditional`: only of rows that were chosen to be labelled, nobody knows how.
+    """
     healed, frozen = window.healed.figures, window.frozen.figures
     return events.at(
         place,
         "prequential",
         f"{healed['rows']:,.0f} labelled rows of {_name(place)}: log loss "
-        f"{healed['log_loss']:.4f}, frozen {frozen['log_loss']:.4f}",
+        f"{healed['log_loss']:.4f}, frozen {frozen['log_loss']:.4f}"
+        f"{' (conditional: of those chosen to be labelled alone)' if conditional else ''}",
+        conditional=conditional,
         window=window.number,
         healed=healed,
         frozen=frozen,

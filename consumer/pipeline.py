@@ -104,6 +104,7 @@ class Pipeline:
                     settings.join.max_rows,
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
+                    settings.input.labels.precedence,
                 ),
                 Running(
                     settings.prequential.window_rows,
@@ -453,7 +454,12 @@ class Pipeline:
                 int(rows.offset[window.last]),
                 int(rows.labelled_at[window.last]),
             )
-            self.out.events.append(notices.prequential(self._events, place, window))
+            # Of chosen rows that say how likely they were chosen all rows can be told.
+            conditional = self._settings.input.labels.selected
+            conditional &= part.join.counts["chosen"] < part.labels
+            self.out.events.append(
+                notices.prequential(self._events, place, window, conditional=conditional)
+            )
         part.labelled.append(rows)
         self.healing.joined(rows)
 

@@ -92,6 +92,21 @@ class LabelInput(Section):
     source_path: str = Field(
         "source", description="Dotted path to who labelled; may be absent from a message."
     )
+    precedence: list[str] = Field(
+        default_factory=list,
+        description="Sources, the one whose word counts most first; those not named count least. "
+        "Of two who disagree and count alike the later label stands.",
+    )
+    selected: bool = Field(
+        False,
+        description="Only chosen transactions are labelled (those flagged, or reviewed): metrics "
+        "are said to be conditional as soon as a label comes without its propensity.",
+    )
+    propensity_path: str = Field(
+        "propensity",
+        description="Dotted path to the probability, in (0, 1], with which the transaction was "
+        "chosen to be labelled; may be absent. The label stands for 1 / propensity rows.",
+    )
 
 
 class Input(Section):
