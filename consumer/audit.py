@@ -25,6 +25,7 @@ from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
 from consumer.registry import InForce, Snapshot
+from consumer.restore import Activations
 from consumer.score import Scorer
 from consumer.settings import Settings
 
@@ -59,6 +60,7 @@ class Audit:
     """What was found."""
 
     checked: int = 0
+    expired: int = 0  # older than `audit.horizon_days`: what they were made with is gone
     largest_difference: float = 0.0
     unexplained: list[str] = field(default_factory=list)
 
@@ -110,16 +112,21 @@ class _InForce:
     def __init__(
         self,
         snapshots: Mapping[int, Snapshot],
-        activations: Mapping[int, tuple[list[int], list[Mapping[str, Any]]]],
+        activations: Mapping[int, Activations],
     ) -> None:
         self._snapshots = snapshots
         self._activations = activations
         self._made: dict[tuple[int, int], InForce] = {}
 
+    def expired(self, score: Mapping[str, Any]) -> bool:
+        """Has the registry forgotten by design what it was made with?"""
+        known = self._activations.get(score["partition"])
+        return known is not None and score["offset"] < known.expired
+
     def of(self, score: Mapping[str, Any]) -> tuple[tuple[int, int], InForce] | None:
         """And a name of it that equal ones share; None where the registry does not know."""
-        offsets, records = self._activations.get(score["partition"], ([], []))
-        at = bisect_right(offsets, score["offset"]) - 1
+        known = self._activations.get(score["partition"], Activations())
+        at, records = bisect_right(known.offsets, score["offset"]) - 1, known.records
         if at < 0 or records[at]["version"] != score["adapter_version"]:
             return None
         name = (score["partition"], at)
@@ -140,6 +147,9 @@ def _check(
 ) -> None:
     alike: dict[tuple[int, int], list[tuple[dict[str, Any], Float32]]] = defaultdict(list)
     for score, x in pairs:
+        if in_force.expired(score):
+            found.expired += 1
+            continue
         made_with = in_force.of(score)
         if made_with is None or score["model_version"] != model.manifest.model_version:
             found.unexplained.append(

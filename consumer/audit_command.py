@@ -64,6 +64,7 @@ def run(
     typer.echo(
         f"{found.checked:,} scores checked, largest difference {found.largest_difference:.1e}, "
         f"{len(found.unexplained):,} unexplained"
+        + (f", {found.expired:,} expired" if found.expired else "")
     )
     if found.unexplained:
         raise typer.Exit(1)

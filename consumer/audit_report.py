@@ -21,10 +21,10 @@ from consumer.kafka.reader import read_all
 from consumer.markup import Markup, joined, printable, table, tag
 from consumer.pipeline import HEALER
 from consumer.plots.timeline import Timeline, svg
+from consumer.restore import Activations
 from consumer.settings import Settings
 
 Event = Mapping[str, Any]
-Activations = Mapping[int, tuple[Sequence[int], Sequence[Mapping[str, Any]]]]
 
 # Said in the line below a decision's heading; all else that it holds is its evidence.
 _ABOUT = {"topic", "partition", "offset", "sequence", "previous", "state", "adapter_version"}
@@ -78,7 +78,7 @@ def page(
     settings: Settings,
     events: Sequence[Event],
     checked: Checked,
-    activations: Activations,
+    activations: Mapping[int, Activations],
     period: Period,
 ) -> str:
     """The page, of all events in the order of their topic."""
@@ -218,10 +218,11 @@ def _plot(
 
 
 def _in_force(
-    events: Iterable[Event], activations: Activations, period: Period
+    events: Iterable[Event], activations: Mapping[int, Activations], period: Period
 ) -> list[tuple[datetime, Mapping[str, Any]]]:
     """What was in force on the healer's partition, from the end of which batch."""
-    offsets, records = activations.get(HEALER, ((), ()))
+    known = activations.get(HEALER, Activations())
+    offsets, records = known.offsets, known.records
     by_offset = dict(zip(offsets, records, strict=True))
     return [
         (_time(event), by_offset[own["first_offset"]])

@@ -50,6 +50,9 @@ CLOSE_S = 2.0
 # Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
 WAIT_COMMIT_S = 1.0
 
+# Activations are forgotten after months: a minute more or less does not matter.
+FORGET_S = 60.0
+
 # What was not committed is done again as long as the broker may come back; and not for ever where
 # the same commit fails each time.
 RECOVER_S = 60.0
@@ -87,6 +90,7 @@ class Loop:
         self._committed: dict[tuple[str, int], int] = {}
         self._backlog: list[Polled] = []
         self._orders: Orders | None = None  # where we heal
+        self._forgets_at = 0.0
 
     def stop(self, why: str) -> None:
         """Finish the batch in hand, commit and leave; may be called from a signal handler."""
@@ -300,6 +304,7 @@ class Loop:
             self._pipeline.healing.collect()
             self._follow()
             self._follow_orders()
+            self._forget_activations()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
                 self._commit()
             if self._until_end and self._intake.flooded:
@@ -333,6 +338,15 @@ class Loop:
             else:
                 self._pipeline.command(order, at, self._orders.named(order))
             self._pipeline.healing.control.read = record.offset + 1
+
+    def _forget_activations(self) -> None:
+        """Where we heal, have the registry topic forget what no audit asks for any more."""
+        now = time.monotonic()
+        if self._pipeline.healing.heals_here and now > self._forgets_at:
+            self._forgets_at = now + FORGET_S
+            for key, value in self._registry.expiry.due(_now_ms()):
+                self._sink.begin()
+                self._sink.produce(self._settings.topic("registry"), key, value, partition=0)
 
     def _close_orders(self) -> None:
         if self._orders is not None:

@@ -17,6 +17,7 @@ from consumer.columns import Labelled, Transactions
 from consumer.decode import TransactionDecoder
 from consumer.errors import RegistryError
 from consumer.evidence import Evidence
+from consumer.expiry import ACTIVE, EXPIRED, Expiry
 from consumer.heal import Moments
 from consumer.kafka.reader import Follower, Reader, read_all
 from consumer.kafka.record import Record
@@ -31,7 +32,7 @@ from consumer.registry import (
     Registry,
     Snapshot,
 )
-from consumer.settings import Settings
+from consumer.settings import DAY_MS, Settings
 
 log = structlog.get_logger()
 
@@ -52,6 +53,7 @@ class RegistryTopic:
         self._base_sha256 = manifest.base_sha256
         self.registry = Registry(manifest.model_version, manifest.base_sha256, max_snapshot_bytes)
         self.snapshots: dict[int, Snapshot] = {}
+        self.expiry = Expiry(round(settings.audit.horizon_days * DAY_MS))
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
         self.thresholds: Mapping[str, float] | None = None  # that a controller has put in force
@@ -114,6 +116,8 @@ class RegistryTopic:
                     self._foreign += 1
                 else:
                     self.snapshots[snapshot.version] = snapshot
+            elif key.startswith(ACTIVE):
+                self.expiry.saw(key, record.value, record.timestamp_ms)
             elif key == DEPLOYED and record.value is not None:
                 self._deployed = self._readable(record.value)
             elif key.startswith(REGIME):
@@ -313,16 +317,35 @@ def transactions(
     return rows if len(rows) else None
 
 
-def activations(settings: Settings) -> dict[int, tuple[list[int], list[Mapping[str, Any]]]]:
-    """What was put in force where: offsets in order and their records, by partition."""
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """Of a partition: offsets in order, and the record of each."""
+
+    offsets: Sequence[int] = ()
+    records: Sequence[Mapping[str, Any]] = ()
+    expired: int = 0  # before which offset they were forgotten
+
+
+def activations(settings: Settings) -> dict[int, Activations]:
+    """What was put in force where, by partition."""
     topic = settings.input.transactions.topic
     found: dict[int, dict[int, Mapping[str, Any]]] = {}
+    expired: dict[int, int] = {}
     for record in read_all(settings.kafka, settings.topic("registry")):
-        kind, _, place = (record.key or b"").decode(errors="replace").partition("/")
-        if kind == "active" and record.value is not None and place.startswith(f"{topic}/"):
-            number, offset = place.removeprefix(f"{topic}/").split("/")
-            found.setdefault(int(number), {})[int(offset)] = orjson.loads(record.value)
-    return {n: (sorted(of), [of[at] for at in sorted(of)]) for n, of in found.items()}
+        key = (record.key or b"").decode(errors="replace")
+        if key.startswith(f"{ACTIVE}{topic}/"):
+            number, offset = map(int, key.removeprefix(f"{ACTIVE}{topic}/").split("/"))
+            of = found.setdefault(number, {})
+            of.pop(offset, None)
+            if record.value is not None:
+                of[offset] = orjson.loads(record.value)
+        elif key.startswith(f"{EXPIRED}{topic}/") and record.value is not None:
+            number = int(key.removeprefix(f"{EXPIRED}{topic}/"))
+            expired[number] = int(orjson.loads(record.value)["before"])
+    return {
+        n: Activations(sorted(of), [of[at] for at in sorted(of)], expired.get(n, 0))
+        for n, of in found.items()
+    }
 
 
 def changelog(

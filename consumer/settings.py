@@ -351,6 +351,17 @@ class Commit(Section):
     max_rows: int = Field(10_000, ge=1, description="Scored rows that force a commit.")
 
 
+class Audit(Section):
+    """What an audit can make again."""
+
+    horizon_days: float = Field(
+        400.0,
+        gt=0,
+        description="Days after which the registry topic forgets what a score was made with: "
+        "`audit` says of older ones that they are expired.",
+    )
+
+
 class Log(Section):
     """What is written to standard error."""
 
@@ -401,6 +412,7 @@ class Settings(BaseSettings):
     )
     prequential: Prequential = Prequential()
     commit: Commit = Commit()
+    audit: Audit = Audit()
     log: Log = Log()
 
     @classmethod

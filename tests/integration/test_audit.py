@@ -94,3 +94,33 @@ def test_the_command_says_what_it_found_by_its_status(
     status, said = run()
     assert status == 1
     assert "unexplained: t-000000" in said
+
+
+def test_what_is_older_than_the_horizon_is_expired_and_no_error(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(
+        broker.bootstrap, names, heal__mode="inline", audit__horizon_days=1e-6
+    )
+    model = consuming.model(tmp_path / "model")
+    table = consuming.rows(2_000, seed=13, shift=2.2)
+    consuming.send(settings, table, range(800))
+    consuming.consume(settings, model)
+    before = audit(settings, model, Wanted())
+    assert (before.checked, before.expired, before.unexplained) == (800, 0, [])
+
+    consuming.send(settings, table, range(800, 900))
+    consuming.consume(settings, model)  # begins by forgetting, and goes on as if nothing were
+
+    after = audit(settings, model, Wanted())
+    assert after.unexplained == []
+    assert after.expired > 0
+    assert after.checked >= 100
+    assert after.checked + after.expired == 900
+    tombstones = [r for r in consuming.records(settings, "registry") if r.value is None]
+    assert len(tombstones) > 3
+    consuming.send(settings, table, range(900, 1_000))
+    consuming.consume(settings, model)
+    again = audit(settings, model, Wanted())
+    assert (again.checked + again.expired, again.unexplained) == (1_000, [])
