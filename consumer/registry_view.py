@@ -15,6 +15,7 @@ from torch import Tensor
 
 from consumer import restore, states
 from consumer.errors import RegistryError
+from consumer.expiry import EXPIRED
 from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -122,8 +123,10 @@ def view(topic: str, records: Iterable[Record]) -> View:
                 starts[source, partition][offset] = _version(key, record.value)
             elif key == DEPLOYED:
                 deployed = _version(key, record.value)
-            # Those are for a restart alone.
-            elif key not in (MOMENTS, REQUESTS, THRESHOLDS) and not key.startswith(REGIME):
+            # Those are for restarts and audits alone.
+            elif key not in (MOMENTS, REQUESTS, THRESHOLDS) and not key.startswith(
+                (REGIME, EXPIRED)
+            ):
                 warnings.append(f"{where}: key {key[:80]!r} is none of ours; it is passed over")
         except RegistryError as error:
             warnings.append(f"{where}: {error}")
