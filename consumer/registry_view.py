@@ -91,6 +91,9 @@ class View:
         return None
 
 
+BESIDE = (MOMENTS, REQUESTS, THRESHOLDS, REGIME, EXPIRED)
+
+
 def read(settings: Settings) -> View:
     """Read the registry topic of an application.
 
