@@ -223,7 +223,7 @@ class Checkpoint:
         )
 
 
-FORMAT = 2
+FORMAT = 3
 
 
 def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) -> Checkpoint | None:
