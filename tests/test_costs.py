@@ -10,12 +10,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from consumer import costs, encode, metrics
+from consumer.command import SetThresholds
 from consumer.costs import Bill, Curve
 from consumer.errors import DataError, SettingsError
 from consumer.prequential import prequential
 from consumer.running import Running
 from consumer.settings import Cost
-from consumer.threshold import Command, Thresholds
+from consumer.threshold import Thresholds
 from tests.a_run import published
 from tests.streams import BATCH, FEATURES, START_MS, events, idle, running, score, settings, stream
 from tests.test_running import labelled
@@ -131,11 +132,11 @@ def test_no_order_sets_one_threshold_where_each_amount_has_its_own():
     with running(BY_AMOUNT) as pipeline:
         before = pipeline.healing.thresholds
         order = {"decision.threshold": 0.4, "decision.decline_threshold": 0.8}
-        pipeline.apply(Command("1", START_MS, "ops", "why", order), START_MS)
+        pipeline.apply(ordered("1", order), START_MS)
         assert pipeline.healing.thresholds == before
         (refused,) = events(pipeline.out, "thresholds-refused")
         assert "each transaction's amount" in refused["reason"]
-        pipeline.apply(Command("2", START_MS, "ops", "why", {"watch.fidi_z": 3}), START_MS)
+        pipeline.apply(ordered("2", {"watch.fidi_z": 3}), START_MS)
         assert pipeline.healing.thresholds.watch_fidi_z == 3
 
 
@@ -219,3 +220,13 @@ def test_a_report_takes_the_amounts_from_the_joined_rows():
 def test_joined_rows_without_the_amount_are_named():
     with pytest.raises(DataError, match=r"transactions\[0\] offset 0: .* no feature 'amount'"):
         prequential(published().labelled, Cost(amount_feature="amount"))
+
+
+def ordered(command_id, thresholds):
+    return SetThresholds(
+        command_id=command_id,
+        issued_at=START_MS,
+        issued_by="ops",
+        why="why",
+        thresholds={name: float(value) for name, value in thresholds.items()},
+    )

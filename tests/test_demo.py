@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.integration.commands import refused
 
 
-def test_the_demo_ends_with_its_table_and_eight_plots(tmp_path: Path) -> None:
+def test_the_demo_ends_with_its_table_and_nine_plots(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     ended = subprocess.run(
         [sys.executable, "-m", "consumer", "demo", "--out", str(out), "--rate", "1000"],
@@ -20,7 +20,7 @@ def test_the_demo_ends_with_its_table_and_eight_plots(tmp_path: Path) -> None:
     assert frozen.split()[2:6] == ["0.446", "0.194", "0.853", "0.316"]
     assert "drifted, healed" in ended.stdout
     plots = sorted(file.name for file in (out / "export").glob("*.png"))
-    assert [name[0] for name in plots] == list("12345678")
+    assert [name[0] for name in plots] == list("123456789")
     for name in ("metrics.csv", "events.json", "threshold_config.json"):
         assert (out / "export" / name).stat().st_size > 0
 

@@ -89,7 +89,7 @@ def test_every_message_and_event_conforms(
     allowed = json.loads((FOLDER / "event.schema.json").read_text())
     every = allowed["properties"]["event"]["properties"]["action"]["enum"]
     # Of one partition none can be wrong: see test_labels.
-    others = {"partitioner-mismatch", "rule-disagrees"}
+    others = {"partitioner-mismatch"}
     others |= ONLY_HEDGE | ONLY_CONTROLLER | ONLY_PEOPLE
     assert {event["event"]["action"] for event in events} == set(every) - others
     assert len({event["event"]["id"] for event in events}) == len(events)
