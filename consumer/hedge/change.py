@@ -23,6 +23,7 @@ UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
 LEARNING = 3  # means of the loss after a change
+LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,3 +259,35 @@ class LossChange:
         """Go on from a state."""
         self._history.load(state["history"])
         self._learning = state["learning"]
+
+
+class LabelledLoss:
+    """Labelled rows, so many together that their mean loss says something."""
+
+    def __init__(self) -> None:
+        self._change = LossChange()
+        self._waiting: list[Sequence[float]] = []  # mean, rows, frauds, first event time
+
+    def add(self, mean: float, rows: int, frauds: int, first_ms: int) -> tuple[int, Change] | None:
+        """The mean loss of labelled rows; the change it shows, and since when."""
+        self._waiting.append((mean, rows, frauds, first_ms))
+        means, counts, fraud_counts, firsts = zip(*self._waiting, strict=True)
+        if sum(counts) < LOSS_ROWS or sum(fraud_counts) < LOSS_FRAUDS:
+            return None
+        self._waiting = []
+        change = self._change.add(float(np.average(means, weights=counts)))
+        return None if change is None else (int(min(firsts)), change)
+
+    def cut(self) -> None:
+        """A change was found: forget what was before."""
+        self._change.cut()
+        self._waiting = []
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs."""
+        return {"change": self._change.state(), "waiting": self._waiting}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state."""
+        self._change.load(state["change"])
+        self._waiting = list(state["waiting"])

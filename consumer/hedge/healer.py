@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,16 @@ class Heal:
     frauds: int
     # Of the best candidate on the regime's rows: 1 - its loss / that of the base rate.
     skill: float | None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """For an event: what the gate was shown, and what it said."""
+        return {
+            "gate": [asdict(verdict) for verdict in self.verdicts],
+            "rows": self.rows,
+            "frauds": self.frauds,
+            **({} if self.skill is None else {"skill": self.skill}),
+        }
 
     @property
     def refused(self) -> str:

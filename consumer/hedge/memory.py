@@ -6,7 +6,7 @@ They are the tail of the labelled topic, so a restart reads them there.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -216,3 +216,17 @@ def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64) -> Learning:
         (weight / weight.mean()).astype(np.float32),
         held(offset),
     )
+
+
+def in_order(labelled: Sequence[Labelled]) -> tuple[Float32, Float64, Float64]:
+    """Features (rows, features), labels and weights (rows,), in the order of their transactions.
+
+    A restart brings partitions back one after the other: sums must not depend on it.
+    """
+    time = np.concatenate([rows.event_time for rows in labelled])
+    offset = np.concatenate([rows.offset for rows in labelled])
+    partition = np.concatenate([np.full(len(rows), rows.partition) for rows in labelled])
+    order = np.lexsort((offset, partition, time))
+    x = np.concatenate([rows.x for rows in labelled])[order]
+    y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)[order]
+    return x, y, np.concatenate([rows.weight for rows in labelled])[order]

@@ -26,11 +26,11 @@ from consumer.evidence import Evidence
 from consumer.experts.base import Learning, State
 from consumer.experts.base import Memory as ExpertMemory
 from consumer.hedge import gate, judge, probes, regimes, weights
-from consumer.hedge.change import Change, FeatureChange, LossChange
+from consumer.hedge.change import Change, LabelledLoss
 from consumer.hedge.due import Budget, Due, Request
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.healer import Heal, HealRequest
-from consumer.hedge.memory import Memory, relabelled
+from consumer.hedge.memory import Memory, in_order, relabelled
 from consumer.hedge.pool import Pool
 from consumer.hedge.probes import Probes
 from consumer.hedge.recent import Recent
@@ -50,7 +50,6 @@ BASE_RATE = "base_rate"
 RECOGNISE_AT = (1, 2, 3, 5, 8)
 # The regime just left is the likeliest to look the same a moment later: not before so many.
 LEFT_FROM = 5
-LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
@@ -87,7 +86,6 @@ class Hedge(Policy):
         self._is_open: bool
         self._pending: list[Labelled]
         self._recent: Recent
-        self._losses: list[tuple[float, int, int, int]]
         self._mine: Due
         self._all: Due
         self._request: Request | None
@@ -174,20 +172,12 @@ class Hedge(Policy):
         mean, count, frauds = self._follow(mine, place)
         self._labels_now += count
         self._mine.add(count)
-        return self._loss_change(
-            mean, count, frauds, min(int(rows.event_time.min()) for rows in mine)
-        )
+        first_ms = min(int(rows.event_time.min()) for rows in mine)
+        return self._loss.add(mean, count, frauds, first_ms)
 
     def _follow(self, labelled: Sequence[Labelled], place: Place) -> tuple[float, int, int]:
         """Weigh by these rows; the mixture's mean loss on them, how many, and how many fraud."""
-        time = np.concatenate([rows.event_time for rows in labelled])
-        offset = np.concatenate([rows.offset for rows in labelled])
-        partition = np.concatenate([np.full(len(rows), rows.partition) for rows in labelled])
-        # A restart brings partitions back one after the other: sums must not depend on it.
-        order = np.lexsort((offset, partition, time))
-        x = np.concatenate([rows.x for rows in labelled])[order]
-        y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)[order]
-        weight = np.concatenate([rows.weight for rows in labelled])[order]
+        x, y, weight = in_order(labelled)
         pool = self._pool
         p = self._mixture.probabilities(x, {name: pool.states[name] for name in pool.earned})
         mixed = weights.of(pool.earned) @ p
@@ -197,17 +187,6 @@ class Hedge(Policy):
         if self.heals and is_back and not self.control.pinned:
             self._rolled_back(place, before)
         return round(float(weights.loss(mixed, y).mean()), 6), len(y), int(y.sum())
-
-    def _loss_change(
-        self, mean: float, count: int, frauds: int, first_ms: int
-    ) -> tuple[int, Change] | None:
-        self._losses.append((mean, count, frauds, first_ms))
-        means, counts, fraud_counts, firsts = zip(*self._losses, strict=True)
-        if sum(counts) < LOSS_ROWS or sum(fraud_counts) < LOSS_FRAUDS:
-            return None
-        self._losses = []
-        change = self._loss.add(float(np.average(means, weights=counts)))
-        return None if change is None else (min(firsts), change)
 
     def _rolled_back(self, place: Place, before: float) -> None:
         self.rolled_back = True
@@ -248,7 +227,6 @@ class Hedge(Policy):
         self._changed_at = self._batches - new
         self._columns.cut(new)
         self._loss.cut()
-        self._losses = []
         self._labels_now = 0
         self._mine = Due(self._memory.count_in(self._regimes.spans()))
         self._unsure = self._abstained = self._signal_lost = False
@@ -538,14 +516,14 @@ class Hedge(Policy):
         elif is_late and not heal.states:
             self._discard(place, "the regime has changed meanwhile", {})
         elif self.control.pinned:
-            self._discard(place, "another version is pinned", _told(heal))
+            self._discard(place, "another version is pinned", heal.told)
         elif not heal.states:
-            self._discard(place, heal.refused, _told(heal))
+            self._discard(place, heal.refused, heal.told)
             self._signal(place, heal)
         else:
             if self.control.required:
                 self._ask(place, heal)
-            elif self._deploy_heal(place, heal.states, _told(heal)):
+            elif self._deploy_heal(place, heal.states, heal.told):
                 self._is_open = self._is_open and is_late
             self._signal(place, heal)
         self._move(place)
@@ -585,7 +563,7 @@ class Hedge(Policy):
 
     def _ask(self, place: Place, heal: Heal) -> None:
         """A person decides: until then what was healed has no weight."""
-        told, names = _told(heal), ", ".join(heal.states)
+        told, names = heal.told, ", ".join(heal.states)
         try:
             candidate = self._snapshot(
                 "candidate",
@@ -735,7 +713,6 @@ class Hedge(Policy):
                 "pool": self._pool.state(),
                 "features": self._columns.state(),
                 "loss": self._loss.state(),
-                "losses": self._losses,
                 "regimes": self._regimes.state(),
                 "recent": self._recent.places(),
                 "batches": self._batches,
@@ -764,7 +741,6 @@ class Hedge(Policy):
         self._pool.load(mine["pool"], self.deployed)
         self._columns.load(mine["features"])
         self._loss.load(mine["loss"])
-        self._losses = [(mean, rows, frauds, first) for mean, rows, frauds, first in mine["losses"]]
         self._regimes.load(mine["regimes"], memories.regimes, memories.snapshots)
         self._recent = Recent(memories.batches)
         self._batches, self._changed_at = mine["batches"], mine["changed_at"]
@@ -788,8 +764,8 @@ class Hedge(Policy):
             self._move(asked.place)
 
     def _forget(self) -> None:
-        self._columns = _watched(self._model, outputs=self._probes is not None)
-        self._loss = LossChange()
+        self._columns = probes.watched(self._model, outputs=self._probes is not None)
+        self._loss = LabelledLoss()
         self._memory = Memory()
         self._regimes = Regimes()
         self._pending = []  # joined since the last batch ended
@@ -799,7 +775,6 @@ class Hedge(Policy):
         self._labels_ever = False
         self._labels_now = 0  # of the present regime
         self._mine, self._all = Due(), Due()  # of the present regime, and of all
-        self._losses = []  # mean, rows, frauds and first time, not yet judged
         self._judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         self._is_open = False  # a change that nothing has answered yet
         self._unsure = False  # the base rate was let in, in this regime
@@ -809,39 +784,6 @@ class Hedge(Policy):
         self._asked = None
 
 
-def _watched(model: Model, *, outputs: bool) -> FeatureChange:
-    """Columns that a change shows in: the features, and what the frozen network makes of them."""
-    reference, names = model.manifest.reference, list(model.features)
-    count = len(names)
-    sd = list(reference.sd)
-    skewness, unrest = reference.skewness or [0.0] * count, reference.unrest or [1.0] * count
-    if outputs:
-        names += probes.NAMES
-        sd += [one.sd for one in reference.outputs]
-        skewness = [*skewness, *(one.skewness for one in reference.outputs)]
-        unrest = [*unrest, *(one.unrest for one in reference.outputs)]
-    return FeatureChange(names, sd, unrest, skewness)
-
-
 def _alarm(regime: int) -> str:
     """What every event about one change is found by."""
     return f"change-{regime}"
-
-
-def _told(heal: Heal) -> dict[str, Any]:
-    return {
-        "gate": [
-            {
-                "expert": v.expert,
-                "admitted": v.admitted,
-                "reason": v.reason,
-                "rows": v.rows,
-                "gain": v.gain,
-                "error": v.error,
-            }
-            for v in heal.verdicts
-        ],
-        "rows": heal.rows,
-        "frauds": heal.frauds,
-        **({} if heal.skill is None else {"skill": heal.skill}),
-    }

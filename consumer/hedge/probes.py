@@ -11,6 +11,8 @@ import torch
 
 from consumer.columns import Float32, Float64
 from consumer.experts.base import Base, View
+from consumer.hedge.change import FeatureChange
+from consumer.model_directory import Model
 from consumer.reference import Trained
 
 # In brackets: no feature is called so.
@@ -38,3 +40,17 @@ class Probes:
         latent = self._base.latent(view.h)  # (rows, width)
         far = ((latent - self._mean) / self._sd).square().mean(dim=1).numpy()
         return np.column_stack([p, entropy, far])
+
+
+def watched(model: Model, *, outputs: bool) -> FeatureChange:
+    """Columns that a change shows in: the features, and what the frozen network makes of them."""
+    reference, names = model.manifest.reference, list(model.features)
+    count = len(names)
+    sd = list(reference.sd)
+    skewness, unrest = reference.skewness or [0.0] * count, reference.unrest or [1.0] * count
+    if outputs:
+        names += NAMES
+        sd += [one.sd for one in reference.outputs]
+        skewness = [*skewness, *(one.skewness for one in reference.outputs)]
+        unrest = [*unrest, *(one.unrest for one in reference.outputs)]
+    return FeatureChange(names, sd, unrest, skewness)
