@@ -27,6 +27,7 @@ from consumer.experts.base import Learning, State
 from consumer.experts.base import Memory as ExpertMemory
 from consumer.hedge import gate, judge, probes, regimes, weights
 from consumer.hedge.change import Change, LabelledLoss
+from consumer.hedge.consent import Consent
 from consumer.hedge.due import Budget, Due, Request
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.healer import Heal, HealRequest
@@ -35,7 +36,7 @@ from consumer.hedge.pool import Pool
 from consumer.hedge.probes import Probes
 from consumer.hedge.recent import Recent
 from consumer.hedge.regimes import Known, Regimes
-from consumer.mixture import FROZEN, Mixture, apart, flat
+from consumer.mixture import FROZEN, Mixture, flat
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.policy import Idle, Memories, MonitorBatch, Policy
@@ -81,7 +82,7 @@ class Hedge(Policy):
         self._segments = Segments(settings.segments, model.features)
         self._budget = Budget(settings.heal.max_per_hour)
         self._pool = Pool()
-        self._candidates: dict[int, Mapping[str, State]] = {}  # that wait for approval
+        self._consent = Consent(self.control, self._say)
         self._labels_now = 0
         self._is_open: bool
         self._pending: list[Labelled]
@@ -216,7 +217,7 @@ class Hedge(Policy):
 
     def _change(self, start_ms: int, change: Change, place: Place) -> None:
         """A new regime began at `start_ms`: what was in force may come back one day."""
-        self._void(place)
+        self._consent.void(place)
         old, new = self._recent.cut(start_ms), len(self._recent)
         left = self._regimes.now
         if len(old) >= LEFT_FROM + 3:
@@ -348,7 +349,9 @@ class Hedge(Policy):
             self._unguessed(place, is_moved=is_moved)
             return
         counts = not self._labels_now and self._changed_at > 0 and found.expert != held
-        if not self._permitted(found.expert, found.told, place, ask=counts and found.is_safe):
+        asks = counts and found.is_safe
+        regime = self._regimes.now
+        if not self._consent.given(found.expert, regime, found.told, place, ask=asks):
             return
         self._set_guess(found)
         if not counts:
@@ -429,7 +432,7 @@ class Hedge(Policy):
         if p >= CHANGED_P:
             return
         what = "draw scores towards the base rate until labels of the change come"
-        if not self._permitted(BASE_RATE, what, place, ask=True):
+        if not self._consent.given(BASE_RATE, self._regimes.now, what, place, ask=True):
             return
         self._unsure = True
         self._pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
@@ -563,7 +566,7 @@ class Hedge(Policy):
 
     def _ask(self, place: Place, heal: Heal) -> None:
         """A person decides: until then what was healed has no weight."""
-        told, names = heal.told, ", ".join(heal.states)
+        names = ", ".join(heal.states)
         try:
             candidate = self._snapshot(
                 "candidate",
@@ -573,52 +576,19 @@ class Hedge(Policy):
                 place=place,
             )
         except RegistryError as error:
-            self._discard(place, str(error), told)
+            self._discard(place, str(error), heal.told)
             return
-        self._candidates = {candidate.version: heal.states}
         what = f"healed on {heal.rows} labelled rows: {names}"
-        self._wait_for(f"heal-{candidate.version}", what, place, candidate.version, told)
-
-    def _permitted(self, expert: str, what: str, place: Place, *, ask: bool) -> bool:
-        """May this expert count before a label speaks for it? Asked once a regime."""
-        id_ = f"{expert}-{self._regimes.now}"
-        given = self.control.permission(id_)
-        if given is None and ask and id_ not in self.control.waiting:
-            self._wait_for(id_, what, place, None, {})
-        return given is True
-
-    def _wait_for(
-        self, id_: str, what: str, place: Place, version: int | None, told: Mapping[str, Any]
-    ) -> None:
-        asked = self.control.ask(id_, what, place.time_ms, version, told)
-        self._say(
-            place,
-            "approval-requested",
-            f"{id_} waits for approval: {what}",
-            approval_id=id_,
-            expires_at=asked.expires_ms,
-            version=version,
-            **told,
-        )
+        self._consent.ask(place, candidate, what, heal.told)
 
     def _answer(self, approval_id: str, place: Place, *, approved: bool) -> None:
-        waiting = self.control.answer(approval_id, approved=approved)
+        waiting, states = self._consent.answer(approval_id, approved=approved)
         if waiting is None or waiting.version is None:
-            return
-        states = self._candidates.pop(waiting.version, None)
+            return  # what was asked for permission finds it with the next batch
         if not approved or states is None:
             self._discard(place, f"{approval_id} was not approved", dict(waiting.evidence))
         elif self._deploy_heal(place, states, waiting.evidence, approval_id=approval_id):
             self._is_open = False
-
-    def _void(self, place: Place) -> None:
-        """What waits was for a regime that has ended."""
-        for waiting in list(self.control.waiting.values()):
-            self.control.answer(waiting.id, approved=False)
-            what = f"{waiting.id} waits no longer: the regime it was for has ended"
-            self._say(place, "approval-void", what, approval_id=waiting.id)
-        self._candidates = {}
-        self.control.forget_permissions()
 
     def _restore(self, in_force: InForce) -> None:
         weights = dict(in_force.weights) or {FROZEN: 1.0}
@@ -749,10 +719,7 @@ class Hedge(Policy):
         self._judged = list(mine["judged"])
         self._budget.begun, self._budget.is_spent = mine["budget"]
         self._is_open, self._unsure, self._abstained, self._signal_lost = mine["said"]
-        for waiting in self.control.waiting.values():
-            if waiting.version is not None and waiting.version in memories.snapshots:
-                adapter = memories.snapshots[waiting.version].adapter
-                self._candidates[waiting.version] = apart(adapter)
+        self._consent.load(memories.snapshots)
         asked = mine["request"]
         if asked is not None:
             self._asked = Request(Place(**asked["place"]), asked["regime"], asked["wanted"])
