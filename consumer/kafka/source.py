@@ -26,6 +26,7 @@ from consumer.kafka import client
 from consumer.kafka.bounded import Bounded, Unanswered
 from consumer.kafka.reader import PATIENCE_S
 from consumer.kafka.record import Record, record
+from consumer.profile import Stage, off
 from consumer.settings import Settings
 
 # One hand-over from librdkafka: at 200 bytes a record 1 MB, and 0.2 us a record to cross.
@@ -73,8 +74,10 @@ class Source:
         settings: Settings,
         rebalance: Rebalance,
         ends: Mapping[tuple[str, int], int] | None = None,
+        stage: Stage = off,
     ) -> None:
         """`ends`: offsets by place to stop at (absent: 0); None to go on for ever."""
+        self._stage = stage
         self._transactions = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
         self._instance = settings.transactional_id
@@ -131,11 +134,13 @@ class Source:
         KafkaUnavailableError where the broker refuses.
         """
         polled = Polled()
-        first = self._consumer.poll(timeout_s)
+        with self._stage("wait"):
+            first = self._consumer.poll(timeout_s)
         if first is not None:
-            self._take(polled, first)
-            for message in self._consumer.consume(POLL_RECORDS, timeout=0):
-                self._take(polled, message)
+            with self._stage("poll"):
+                self._take(polled, first)
+                for message in self._consumer.consume(POLL_RECORDS, timeout=0):
+                    self._take(polled, message)
         if self._evicted:
             raise EvictedError("the group took our partitions: we were silent too long")
         return polled
