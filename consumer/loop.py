@@ -5,6 +5,7 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -132,11 +133,16 @@ class Loop:
         self._ends = ends(settings.kafka, inputs) if self._until_end else None
         try:
             self._begin("process start")
+            # What is loaded by now stays: torch's objects by the hundred thousand would be looked
+            # through for cycles again and again, 3 us a row of a busy stream.
+            gc.collect()
+            gc.freeze()
             self._run()
         except BaseException:
             self._failed = True
             raise
         finally:
+            gc.unfreeze()
             self._close(membership=True)
         return self.status
 
@@ -363,7 +369,7 @@ class Loop:
             lane = self._sequencer.lanes.get(partition)
             if lane is None or (topic, partition) in self._intake.flooded:
                 continue  # revoked meanwhile: its new owner reads them again
-            mismatch = self._intake.mismatch(topic, records)
+            mismatch = self._intake.mismatch(topic, partition, records)
             if mismatch is not None:
                 self._pipeline.warn("partitioner-mismatch", mismatch, now_ms)
             with self._stage("decode"):

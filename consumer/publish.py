@@ -61,15 +61,18 @@ class Publisher:
         """Everything in `out`; the join's changelog waits for `pending`."""
         self._registry(out)
         for scores in out.scores:
-            of_scores = encode.scores(scores, self._transactions, self._model_version)
-            self._produce("scores", of_scores, scores.transactions.partition)
-        for rows, correction in [(r, False) for r in out.labelled] + [
-            (r, True) for r in out.corrected
-        ]:
-            of_labelled = encode.labelled(
-                rows, self._transactions, self._features, correction=correction
-            )
-            self._produce("labelled", of_labelled, rows.partition)
+            with self._stage("encode"):
+                encoded = list(encode.scores(scores, self._transactions, self._model_version))
+            self._produce("scores", encoded, scores.transactions.partition)
+        for all_of, correction in ((out.labelled, False), (out.corrected, True)):
+            for rows in all_of:
+                with self._stage("encode"):
+                    encoded = list(
+                        encode.labelled(
+                            rows, self._transactions, self._features, correction=correction
+                        )
+                    )
+                self._produce("labelled", encoded, rows.partition)
         self._pending += out.pending
         for command in out.commands:
             # Told to those who read the topic, not ordered once more.
@@ -111,7 +114,9 @@ class Publisher:
 
     def _events(self, events: list[Event]) -> None:
         for event in events:
-            self._produce("events", [(self._settings.application_id, encode.event(event))])
+            with self._stage("encode"):
+                value = encode.event(event)
+            self._produce("events", [(self._settings.application_id, value)])
             about = event["event"]
             if about["kind"] != "metric":
                 say = log.warning if about["action"] in TROUBLE else log.info
@@ -120,9 +125,5 @@ class Publisher:
     def _produce(
         self, name: str, records: Iterable[tuple[str, bytes | None]], partition: int = -1
     ) -> None:
-        topic = self._settings.topic(name)
-        with self._stage("encode"):
-            encoded = list(records)
         with self._stage("produce"):
-            for key, value in encoded:
-                self._sink.produce(topic, key, value, partition=partition)
+            self._sink.produce_all(self._settings.topic(name), records, partition)
