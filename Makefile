@@ -10,7 +10,7 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos paper labels delivery lint format lock clean python broker-tools
+.PHONY: help setup demo test chaos paper labels delivery bench lint format lock clean python broker-tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ study: setup  ## is healing worth having: every drift, every way labels come; an
 
 delivery: python broker-tools setup  ## what exactly-once costs, and restarts
 	@$(BIN)/python -m benchmarks.delivery
+
+bench: python broker-tools setup  ## how fast the whole system is beside the raw client; minutes
+	@$(BIN)/python -m benchmarks.throughput
 
 lint: setup  ## formatting, lint, types
 	@$(BIN)/ruff format --check .

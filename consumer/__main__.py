@@ -139,6 +139,11 @@ def run(
         ),
     ] = None,
     live: Annotated[bool, typer.Option("--live", help="Show a live view in the terminal.")] = False,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Print µs a row by stage, at the end and on SIGUSR1."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The profile as a line of JSON.")] = False,
     settings: SettingsFile = None,
     set_: Set = None,
 ) -> None:
@@ -161,8 +166,16 @@ def run(
     directory = options.model_of(effective)
     log.info("starting", settings=masked(effective))
     from consumer import run_command
+    from consumer.profile import Profile
 
-    run_command.run(effective, directory, until_end=until_end, live=live)
+    run_command.run(
+        effective,
+        directory,
+        until_end=until_end,
+        live=live,
+        profile=Profile() if profile or json else None,
+        json=json,
+    )
 
 
 @app.command()

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from consumer.columns import Labels, Transactions
+from consumer import plain
+from consumer.columns import Float32, Int64, Labels, Transactions
 from consumer.settings import LabelInput, TimeFormat, TransactionInput
 
 # Before 2000 no payment stream of today began: such a time is a broken clock or a wrong unit
@@ -57,6 +58,7 @@ class TransactionDecoder:
         self._group = _path(mapping.features_path)
         self._group_path = mapping.features_path
         self._own = {name: (_path(path), path) for name, path in mapping.feature_paths.items()}
+        self._plain = plain.reader(mapping, features, max_bytes, EARLIEST_MS, AHEAD_MS)
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
@@ -65,6 +67,40 @@ class TransactionDecoder:
 
         Returns the readable rows in order, and the rejected ones by index.
         """
+        ids: list[str] = []
+        times: list[Int64] = []
+        rows: list[Float32] = []
+        kept: list[Int64] = []
+        rejected: list[Rejected] = []
+        place = np.array(offsets, np.int64)
+        for start in range(0, len(values), plain.PIECE):
+            piece = values[start : start + plain.PIECE]
+            found, chosen = self._plain(piece, now_ms), np.arange(start, start + len(piece))
+            if found is None:
+                found, good, bad = self._one_by_one(piece, now_ms)
+                chosen = chosen[good]
+                rejected += (Rejected(start + one.index, one.kind, one.reason) for one in bad)
+            ids += found[0]
+            times.append(found[1])
+            rows.append(found[2])
+            kept.append(place[chosen])
+        if not rows:
+            rows.append(np.empty((0, len(self._features)), np.float32))
+        return (
+            Transactions(
+                partition,
+                ids,
+                np.concatenate([*times, np.empty(0, np.int64)]),
+                np.concatenate(rows),
+                np.concatenate([*kept, np.empty(0, np.int64)]),
+            ),
+            rejected,
+        )
+
+    def _one_by_one(
+        self, values: Sequence[bytes | None], now_ms: int
+    ) -> tuple[plain.Columns, list[int], list[Rejected]]:
+        """The readable rows, their indices, and the rejected messages by index."""
         ids: list[str] = []
         times: list[int] = []
         rows: list[list[float]] = []
@@ -83,17 +119,9 @@ class TransactionDecoder:
                 continue
             times.append(time_ms)
             rows.append(row)
-            kept.append(offsets[index])
-        return (
-            Transactions(
-                partition,
-                ids,
-                np.array(times, dtype=np.int64),
-                np.array(rows, dtype=np.float32).reshape(len(rows), len(self._features)),
-                np.array(kept, dtype=np.int64),
-            ),
-            rejected,
-        )
+            kept.append(index)
+        x = np.array(rows, dtype=np.float32).reshape(len(rows), len(self._features))
+        return (ids, np.array(times, dtype=np.int64), x), kept, rejected
 
     def _row(self, message: Any) -> list[float]:
         group = self._group(message)

@@ -1,15 +1,24 @@
-"""From columns to the bytes of messages, a line of JSON each."""
+"""From columns to the bytes of messages, a line of JSON each.
+
+A column is turned into text whole, and the lines are filled in from the texts: a third of the time
+that a dictionary a row takes, and the same bytes.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from consumer.columns import Labelled, Scores
 from consumer.events import Event
 from consumer.registry import Snapshot
+
+# By name: the text of each row, one text for all, or an object of such.
+_Members = Mapping[str, "list[bytes] | bytes | _Members"]
 
 
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
@@ -20,7 +29,7 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         score64 >= batch.decline_threshold,
         "decline",
         np.where(score64 >= batch.threshold, "review", "approve"),
-    ).tolist()
+    )
     shared = {
         "model_version": model_version,
         "adapter_version": batch.adapter_version,
@@ -29,32 +38,19 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         "topic": topic,
         "partition": rows.partition,
     }
-    threshold: list[float] = np.broadcast_to(batch.threshold, len(batch)).tolist()
-    for name, time_ms, score, shadow, verdict, limit, offset in zip(
+    return _lines(
         rows.ids,
-        rows.event_time.tolist(),
-        batch.score.tolist(),
-        batch.shadow.tolist(),
-        decision,
-        threshold,
-        rows.offset.tolist(),
-        strict=True,
-    ):
-        yield (
-            name,
-            orjson.dumps(
-                {
-                    "transaction_id": name,
-                    "event_time": time_ms,
-                    "score": score,
-                    "shadow_score": shadow,
-                    "decision": verdict,
-                    "threshold": limit,
-                    **shared,
-                    "offset": offset,
-                }
-            ),
-        )
+        {
+            "transaction_id": _strings(rows.ids),
+            "event_time": _numbers(rows.event_time),
+            "score": _numbers(score64),
+            "shadow_score": _numbers(batch.shadow.astype(np.float64)),
+            "decision": _strings(decision.tolist()),
+            "threshold": _numbers(np.broadcast_to(batch.threshold, len(batch))),
+            **_alike(shared),
+            "offset": _numbers(rows.offset),
+        },
+    )
 
 
 def labelled(
@@ -64,31 +60,73 @@ def labelled(
 
     `correction`: the row was joined before, with another label.
     """
-    for index, name in enumerate(batch.ids):
-        event_time, labelled_at = int(batch.event_time[index]), int(batch.labelled_at[index])
-        yield (
-            name,
-            orjson.dumps(
-                {
-                    "transaction_id": name,
-                    "event_time": event_time,
-                    "labelled_at": labelled_at,
-                    "delay_ms": labelled_at - event_time,
-                    "is_fraud": int(batch.is_fraud[index]),
-                    "source": batch.source[index],
-                    "features": dict(zip(features, batch.x[index].tolist(), strict=True)),
-                    "score": float(batch.score[index]),
-                    "shadow_score": float(batch.shadow[index]),
-                    "threshold": float(batch.threshold[index]),
-                    "adapter_version": int(batch.adapter_version[index]),
-                    "weight": float(batch.weight[index]),
-                    "correction": correction,
-                    "topic": topic,
-                    "partition": batch.partition,
-                    "offset": int(batch.offset[index]),
-                }
-            ),
-        )
+    x = batch.x.astype(np.float64).T  # (features, rows)
+    return _lines(
+        batch.ids,
+        {
+            "transaction_id": _strings(batch.ids),
+            "event_time": _numbers(batch.event_time),
+            "labelled_at": _numbers(batch.labelled_at),
+            "delay_ms": _numbers(batch.labelled_at - batch.event_time),
+            "is_fraud": _numbers(batch.is_fraud),
+            "source": [orjson.dumps(source) for source in batch.source],
+            "features": dict(zip(features, map(_numbers, x), strict=True)),
+            "score": _numbers(batch.score.astype(np.float64)),
+            "shadow_score": _numbers(batch.shadow.astype(np.float64)),
+            "threshold": _numbers(batch.threshold),
+            "adapter_version": _numbers(batch.adapter_version),
+            "weight": _numbers(batch.weight),
+            **_alike({"correction": correction, "topic": topic, "partition": batch.partition}),
+            "offset": _numbers(batch.offset),
+        },
+    )
+
+
+def _lines(keys: Sequence[str], columns: _Members) -> Iterator[tuple[str, bytes]]:
+    """Each row as the JSON object that `orjson.dumps` would make of it."""
+    if not keys:
+        return iter(())
+    cells: list[list[bytes]] = []
+    line = _template(columns, cells)
+    return zip(keys, map(line.__mod__, zip(*cells, strict=True)), strict=True)
+
+
+def _template(columns: _Members, cells: list[list[bytes]]) -> bytes:
+    """One row's object with a place for each text; the columns of texts go to `cells`."""
+    members = []
+    for name, column in columns.items():
+        if isinstance(column, list):
+            cells.append(column)
+            text = b"%b"
+        elif isinstance(column, bytes):
+            text = _literal(column)
+        else:
+            text = _template(column, cells)
+        members.append(_literal(orjson.dumps(name)) + b":" + text)
+    return b"{" + b",".join(members) + b"}"
+
+
+def _literal(text: bytes) -> bytes:
+    return text.replace(b"%", b"%%")
+
+
+def _alike(values: Mapping[str, Any]) -> dict[str, bytes]:
+    """Members that are the same in every row."""
+    return {name: orjson.dumps(value) for name, value in values.items()}
+
+
+def _numbers(column: NDArray[Any]) -> list[bytes]:
+    """The text of each number, at least one."""
+    text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
+    return text[1:-1].split(b",")
+
+
+def _strings(values: Sequence[str]) -> list[bytes]:
+    """The text of each string, quotes around it."""
+    text = orjson.dumps(values)
+    if b"\\" in text:  # an escaped quote may be no end
+        return [orjson.dumps(value) for value in values]
+    return [b'"%b"' % value for value in text[2:-2].split(b'","')]
 
 
 def manifest(snapshot: Snapshot) -> bytes:

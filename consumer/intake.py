@@ -12,7 +12,7 @@ from consumer.columns import Labels, Transactions
 from consumer.decode import LabelDecoder, TransactionDecoder
 from consumer.errors import FloodError
 from consumer.kafka.dead_letters import DeadLetter
-from consumer.kafka.record import Record
+from consumer.kafka.record import Run
 from consumer.model_directory import Model
 from consumer.partitioner import Guess, mismatch
 from consumer.settings import Settings
@@ -51,10 +51,9 @@ class Intake:
         }
         self.flooded: dict[TopicPartition, Trip] = {}  # nothing more is read from these
 
-    def take(self, topic: str, partition: int, records: Sequence[Record], now_ms: int) -> Taken:
+    def take(self, topic: str, partition: int, records: Run, now_ms: int) -> Taken:
         """Decode consecutive records of a partition that is not flooded."""
-        values = [record.value for record in records]
-        offsets = [record.offset for record in records]
+        values, offsets = records.values, records.offsets
         decode = self._decode_transactions if topic == self._transactions else self._decode_labels
         rows, rejected = decode(partition, values, offsets, now_ms)
         bad = np.zeros(len(records), np.bool_)
@@ -71,13 +70,13 @@ class Intake:
         read = (trip.offset if trip is not None else offsets[-1]) + 1
         return Taken(rows, letters, read, trip)
 
-    def mismatch(self, topic: str, records: Sequence[Record]) -> str | None:
+    def mismatch(self, topic: str, partition: int, records: Run) -> str | None:
         """Were both topics' keys placed by the same partitioner? Said once where they were not."""
         guess = self._guesses[topic]
         if guess.name is not None:
             return None
-        for one in records[:GUESS_KEYS]:
-            guess.see(one.key, one.partition)
+        for key in records.keys(GUESS_KEYS):
+            guess.see(key, partition)
         transactions, labels = self._guesses.values()
         return mismatch(transactions, labels)
 

@@ -5,6 +5,7 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,7 @@ from consumer.model_directory import Model
 from consumer.order import Lane, Queue, Sequencer
 from consumer.orders import Orders
 from consumer.pipeline import HEALER, Pipeline
+from consumer.profile import Profile, off
 from consumer.publish import Publisher
 from consumer.registry import Place
 from consumer.restore import RegistryTopic
@@ -71,7 +73,10 @@ class Loop:
         *,
         until_end: bool = False,
         on_status: OnStatus | None = None,
+        profile: Profile | None = None,
     ) -> None:
+        self._profile = profile
+        self._stage = profile or off
         self._settings = settings
         self._model = model
         self._until_end = until_end
@@ -132,11 +137,16 @@ class Loop:
         self._ends = ends(settings.kafka, inputs) if self._until_end else None
         try:
             self._begin("process start")
+            # What is loaded by now stays: torch's objects by the hundred thousand would be looked
+            # through for cycles again and again, 3 us a row of a busy stream.
+            gc.collect()
+            gc.freeze()
             self._run()
         except BaseException:
             self._failed = True
             raise
         finally:
+            gc.unfreeze()
             self._close(membership=True)
         return self.status
 
@@ -158,7 +168,9 @@ class Loop:
         deployed = self._registry.deployed
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
-        self._pipeline = Pipeline(settings, self._model, restored=self._registry.registry)
+        self._pipeline = Pipeline(
+            settings, self._model, restored=self._registry.registry, stage=self._stage
+        )
         opened.callback(self._pipeline.healing.close, CLOSE_S)
         self._pipeline.governor.follow(self._registry.thresholds)
         self._sequencer: Sequencer[DeadLetter] = Sequencer(
@@ -169,7 +181,11 @@ class Loop:
             self._dead_letter,
         )
         self._publisher = Publisher(
-            settings, self._sink, self._model.features, self._model.manifest.model_version
+            settings,
+            self._sink,
+            self._model.features,
+            self._model.manifest.model_version,
+            self._stage,
         )
         self._checkpoints = Checkpoints(settings, self._model, self._sink)
         self._intake = Intake(settings, self._model, self._topics.partitions)
@@ -181,7 +197,7 @@ class Loop:
         self._pipeline.start(deployed, _now_ms(), why)
         self._failed = False
         if rejoin:
-            self._source = Source(settings, self, self._ends)
+            self._source = Source(settings, self, self._ends, self._stage)
             self._membership.callback(self._leave, self._source)
         else:
             self._source.restart()
@@ -294,6 +310,8 @@ class Loop:
             wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
             polled = self._source.poll(min(wait_s, IDLE_POLL_S))
             self._polled_at = time.monotonic()
+            if self._profile is not None and polled.records:
+                self._profile.begin()
             # Who has no partition scores nothing, and does not know yet whether it heals.
             if self._apply_thresholds and self._sequencer.lanes:
                 self._read_thresholds()
@@ -311,7 +329,8 @@ class Loop:
                 self._commit()
                 self._intake.refuse_flood()
             if self._source.finished and not self._waiting_rows():
-                self._pipeline.settle(self._wait)
+                with self._stage("wait"):
+                    self._pipeline.settle(self._wait)
                 return "both topics are read to where they ended at the start"
         return self._why_stop
 
@@ -364,10 +383,11 @@ class Loop:
             lane = self._sequencer.lanes.get(partition)
             if lane is None or (topic, partition) in self._intake.flooded:
                 continue  # revoked meanwhile: its new owner reads them again
-            mismatch = self._intake.mismatch(topic, records)
+            mismatch = self._intake.mismatch(topic, partition, records)
             if mismatch is not None:
                 self._pipeline.warn("partitioner-mismatch", mismatch, now_ms)
-            taken = self._intake.take(topic, partition, records, now_ms)
+            with self._stage("decode"):
+                taken = self._intake.take(topic, partition, records, now_ms)
             if taken.trip is not None:
                 at = Place(topic, partition, taken.trip.offset, now_ms)
                 self._pipeline.flood(at, taken.trip)
@@ -376,14 +396,16 @@ class Loop:
             )
             # Behind a trip nothing more comes while we live: what else there is need not wait.
             queue.at_end = taken.trip is not None and not self._until_end
-            queue.put(taken.rows, taken.letters, taken.read)
+            with self._stage("order"):
+                queue.put(taken.rows, taken.letters, taken.read)
         for topic, partition in polled.ends:
             lane = self._sequencer.lanes.get(partition)
             if lane is not None and topic == self._transactions:
                 lane.transactions.at_end = True
             elif lane is not None:
                 lane.labels.at_end = True
-        self._sequencer.run()
+        with self._stage("order"):
+            self._sequencer.run()
         self._source.pause(self._full())
         self._publish()
         if self._on_status is not None:
@@ -442,11 +464,18 @@ class Loop:
             return
         self._sink.begin()
         self._publisher.publish(out)
-        self._rows += sum(map(len, out.scores))
+        rows = sum(map(len, out.scores))
+        self._rows += rows
+        if self._profile is not None:
+            self._profile.rows += rows
 
     def _commit(self) -> None:
         """Commit what is published, with the offsets and the state of what was processed."""
         self._publish()
+        with self._stage("commit"):
+            self._commit_published()
+
+    def _commit_published(self) -> None:
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return

@@ -92,7 +92,7 @@ class Guess:
 
     def see(self, key: bytes | None, partition: int) -> None:
         """Take one record's key and the partition it was read from."""
-        if not key or not self._left:
+        if not key or not self._left or self._partitions == 1:
             return
         for name, place in list(self._left.items()):
             if place(key) % self._partitions != partition:

@@ -27,6 +27,7 @@ from consumer.outputs import Outputs
 from consumer.partition import DeadLetters, Partition, Restored
 from consumer.policies import policy_of
 from consumer.policy import Idle, MonitorBatch
+from consumer.profile import Stage, off
 from consumer.registry import Activation, InForce, Place, Registry
 from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
@@ -47,8 +48,14 @@ class Pipeline:
     """All stages of the partitions assigned. One thread uses it; heals run on another."""
 
     def __init__(
-        self, settings: Settings, model: Model, *, restored: Registry | None = None
+        self,
+        settings: Settings,
+        model: Model,
+        *,
+        restored: Registry | None = None,
+        stage: Stage = off,
     ) -> None:
+        """`stage`: is told which stage works, so that a driver can time it."""
         self._settings = settings
         self._model = model
         self._topic = settings.input.transactions.topic
@@ -56,6 +63,7 @@ class Pipeline:
         self._inline = settings.heal.mode == "inline"
         costs.check(settings.cost, model.features)
         self._scorer = Scorer(model)
+        self._stage = stage
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
         self._fresh: list[int] = []  # assigned, and not yet resumed
@@ -191,7 +199,8 @@ class Pipeline:
         if part.watch.rows == 0:
             self._begin_batch(part, transactions)
         assert part.active is not None
-        score, shadow = self._scorer(transactions.x, part.active)
+        with self._stage("score"):
+            score, shadow = self._scorer(transactions.x, part.active)
         thresholds = self.healing.thresholds
         scores = Scores(
             transactions,
@@ -204,9 +213,9 @@ class Pipeline:
         )
         if self.healing.remembers:
             part.rows.append(transactions.x)
-        part.watch.take(
-            transactions.event_time, transactions.x, score, thresholds.watch_conflict_probability
-        )
+        probability = thresholds.watch_conflict_probability
+        with self._stage("watch"):
+            part.watch.take(transactions.event_time, transactions.x, score, probability)
         part.place = Place(
             self._topic,
             transactions.partition,
@@ -215,8 +224,9 @@ class Pipeline:
         )
         part.scored += len(transactions)
         self.out.scores.append(scores)
-        early = part.join.add(scores)
-        self._changed(transactions.partition, part)
+        with self._stage("join"):
+            early = part.join.add(scores)
+            self._changed(transactions.partition, part)
         if early is not None:
             self._joined(part, early)
             self._labelled_batches(transactions.partition, part, idle)
@@ -246,19 +256,21 @@ class Pipeline:
         part = self._partitions[partition]
         assert part.place is not None
         rows = part.watch.rows
-        signal = part.watch.end(self.healing.thresholds)
+        with self._stage("watch"):
+            signal = part.watch.end(self.healing.thresholds)
         part.batches += 1
         raised, part.alarm = bool(part.alarm), signal.reasons
         if signal.alarm:
             part.unanswered = signal.reasons
         self._last = Batch(part.batches, signal.z, signal.conflicts.rows, part.state)
         self.out.events += notices.monitored(self._events, part, signal, raised=raised, rows=rows)
-        self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
-        self.healing.collect()
-        if self.healing.remembers:
-            x, part.rows = np.concatenate(part.rows), []
-            batch = MonitorBatch(x, part.first_offset, part.start_ms, part.place)
-            self.healing.batch_ended(batch, idle)
+        with self._stage("heal"):
+            self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
+            self.healing.collect()
+            if self.healing.remembers:
+                x, part.rows = np.concatenate(part.rows), []
+                batch = MonitorBatch(x, part.first_offset, part.start_ms, part.place)
+                self.healing.batch_ended(batch, idle)
 
     def settle(self, idle: Idle) -> None:
         """At the end of both topics: wait until no heal is open, and say what came to be."""
@@ -410,9 +422,10 @@ class Pipeline:
             self.out.events.append(event)
 
     def _match(self, part: Partition, labels: Labels) -> None:
-        matched = part.join.match(labels)
-        part.labels += len(labels)
-        self._changed(labels.partition, part)
+        with self._stage("join"):
+            matched = part.join.match(labels)
+            part.labels += len(labels)
+            self._changed(labels.partition, part)
         joined = 0
         for number, before in enumerate(matched.before.tolist()):
             self._joined(part, matched.joined.rows(joined, before))
@@ -447,7 +460,9 @@ class Pipeline:
         part.joined += len(rows)
         part.right += int(((rows.score >= rows.threshold) == fraud).sum())
         part.shadow_right += int(((rows.shadow >= rows.threshold) == fraud).sum())
-        for window in part.running.add(rows):
+        with self._stage("watch"):
+            windows = list(part.running.add(rows))
+        for window in windows:
             place = Place(
                 self._topic,
                 rows.partition,
@@ -461,7 +476,8 @@ class Pipeline:
                 notices.prequential(self._events, place, window, conditional=conditional)
             )
         part.labelled.append(rows)
-        self.healing.joined(rows)
+        with self._stage("heal"):
+            self.healing.joined(rows)
 
     def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
         size = self._settings.batch.rows
@@ -480,5 +496,7 @@ class Pipeline:
         )
         self.out.events += notices.rules_disagree(self._events, place, part.rules.take(rows))
         reasons, part.unanswered = part.alarm or part.unanswered, ()
-        self.governor.labelled(rows, place)  # before an inline heal is waited for
-        self.healing.labelled_batch(Evidence(rows, part.labelled_batches, place, reasons), idle)
+        evidence = Evidence(rows, part.labelled_batches, place, reasons)
+        with self._stage("heal"):
+            self.governor.labelled(rows, place)  # before an inline heal is waited for
+            self.healing.labelled_batch(evidence, idle)

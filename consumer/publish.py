@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import orjson
 import structlog
@@ -15,6 +15,7 @@ from consumer.kafka import dead_letters
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.sink import Sink
 from consumer.outputs import Outputs
+from consumer.profile import Stage, off
 from consumer.registry import DEPLOYED
 from consumer.settings import Settings
 
@@ -41,12 +42,18 @@ class Publisher:
     """Adds to the sink's transaction."""
 
     def __init__(
-        self, settings: Settings, sink: Sink, features: Sequence[str], model_version: str
+        self,
+        settings: Settings,
+        sink: Sink,
+        features: Sequence[str],
+        model_version: str,
+        stage: Stage = off,
     ) -> None:
         self._settings = settings
         self._sink = sink
         self._features = features
         self._model_version = model_version
+        self._stage = stage
         self._transactions = settings.input.transactions.topic
         self._pending: list[tuple[int, Sequence[Change]]] = []
 
@@ -54,17 +61,18 @@ class Publisher:
         """Everything in `out`; the join's changelog waits for `pending`."""
         self._registry(out)
         for scores in out.scores:
-            partition = scores.transactions.partition
-            for key, value in encode.scores(scores, self._transactions, self._model_version):
-                self._produce("scores", key, value, partition)
-        for rows in out.labelled:
-            for key, value in encode.labelled(rows, self._transactions, self._features):
-                self._produce("labelled", key, value, rows.partition)
-        for rows in out.corrected:
-            for key, value in encode.labelled(
-                rows, self._transactions, self._features, correction=True
-            ):
-                self._produce("labelled", key, value, rows.partition)
+            with self._stage("encode"):
+                encoded = list(encode.scores(scores, self._transactions, self._model_version))
+            self._produce("scores", encoded, scores.transactions.partition)
+        for all_of, correction in ((out.labelled, False), (out.corrected, True)):
+            for rows in all_of:
+                with self._stage("encode"):
+                    encoded = list(
+                        encode.labelled(
+                            rows, self._transactions, self._features, correction=correction
+                        )
+                    )
+                self._produce("labelled", encoded, rows.partition)
         self._pending += out.pending
         for command in out.commands:
             # Told to those who read the topic, not ordered once more.
@@ -76,8 +84,7 @@ class Publisher:
     def pending(self) -> None:
         """What the join has kept and let go since the last call."""
         for partition, changes in self._pending:
-            for key, change in changes:
-                self._produce("pending", key, change, partition)
+            self._produce("pending", changes, partition)
         self._pending.clear()
 
     def dead_letter(self, letter: DeadLetter) -> None:
@@ -107,11 +114,16 @@ class Publisher:
 
     def _events(self, events: list[Event]) -> None:
         for event in events:
-            self._produce("events", self._settings.application_id, encode.event(event))
+            with self._stage("encode"):
+                value = encode.event(event)
+            self._produce("events", [(self._settings.application_id, value)])
             about = event["event"]
             if about["kind"] != "metric":
                 say = log.warning if about["action"] in TROUBLE else log.info
                 say(event["message"], action=about["action"])
 
-    def _produce(self, name: str, key: str, value: bytes | None, partition: int = -1) -> None:
-        self._sink.produce(self._settings.topic(name), key, value, partition=partition)
+    def _produce(
+        self, name: str, records: Iterable[tuple[str, bytes | None]], partition: int = -1
+    ) -> None:
+        with self._stage("produce"):
+            self._sink.produce_all(self._settings.topic(name), records, partition)

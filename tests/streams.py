@@ -18,6 +18,7 @@ from consumer.model import SelfHealingMLP
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.pipeline import Pipeline
+from consumer.profile import Stage, off
 from consumer.rows import Rows
 from consumer.settings import Settings, load
 
@@ -107,9 +108,10 @@ def running(
     *,
     partitions: tuple[int, ...] = (0,),
     of: Model | None = None,
+    stage: Stage = off,
 ) -> Iterator[Pipeline]:
     """A pipeline that has started on empty partitions; its worker ends with it."""
-    pipeline = Pipeline(settings(flags), of or model())
+    pipeline = Pipeline(settings(flags), of or model(), stage=stage)
     try:
         pipeline.start(None, START_MS)
         pipeline.assign(partitions, START_MS)

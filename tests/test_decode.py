@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer import plain
 from consumer.decode import AHEAD_MS, EARLIEST_MS, LabelDecoder, TransactionDecoder
 from consumer.settings import LabelInput, TransactionInput
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 GOOD = {"transaction_id": "a", "event_time": NOW_MS, "features": {"V14": -2.5, "V3": 1}}
+GOOD_KEYS = ("V3", "V14")
 LABEL = {"transaction_id": "a", "labelled_at": NOW_MS, "is_fraud": 1, "source": "chargeback"}
 
 
@@ -296,3 +298,79 @@ def test_a_label_from_the_day_after_tomorrow_is_refused():
     _, (refused,) = labels(LABEL | {"labelled_at": NOW_MS + AHEAD_MS + 1})
 
     assert refused.kind == "ImplausibleTime"
+
+
+# --- The hot path ---
+
+# The same shape, told feature by feature: it is read one by one.
+ONE_BY_ONE = {"feature_paths": {"V3": "features.V3", "V14": "features.V14"}}
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False)
+    | st.floats(1e38, 1e39)
+    | st.text(max_size=2)
+    | st.just("1.5"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=1), inner),
+    max_leaves=2,
+)
+_times = st.integers(NOW_MS - 5, NOW_MS + 5) | st.sampled_from(
+    [0, EARLIEST_MS - 1, EARLIEST_MS, NOW_MS + AHEAD_MS, NOW_MS + AHEAD_MS + 1, 2**63, "2026-01-01"]
+)
+_good = st.fixed_dictionaries(
+    {
+        "transaction_id": st.text(min_size=1, max_size=3),
+        "event_time": st.integers(NOW_MS - 5, NOW_MS + 5),
+        "features": st.fixed_dictionaries(
+            {name: st.floats(-1e38, 1e38) | st.integers(-(2**63), 2**64 - 1) for name in GOOD_KEYS}
+        ),
+    }
+)
+_odd = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "transaction_id": _json | st.just("a"),
+            "event_time": _json | _times,
+            "features": _json
+            | st.fixed_dictionaries({}, optional=dict.fromkeys(GOOD_KEYS, _json | st.just(1.5))),
+        },
+    )
+    | _json
+    | st.sampled_from([None, b"", b"{", b"\xff", b'{"transaction_id": "\xff"}', b"x" * 2_000])
+)
+
+
+@given(st.lists(_good | _odd, max_size=6), st.integers(1, 3))
+def test_many_at_a_time_and_one_by_one_read_the_same(messages, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "PIECE", piece)
+        quick, refused_quick = transactions(*messages)
+    slow, refused_slow = transactions(*messages, **ONE_BY_ONE)
+    # The one by one path alone names what is wrong, and where.
+    assert [(one.index, one.kind) for one in refused_quick] == [
+        (one.index, one.kind) for one in refused_slow
+    ]
+    assert quick.ids == slow.ids
+    assert quick.offset.tolist() == slow.offset.tolist()
+    assert quick.event_time.tolist() == slow.event_time.tolist()
+    assert quick.x.tobytes() == slow.x.tobytes()
+
+
+def test_plain_messages_take_the_hot_path():
+    read = plain.reader(TransactionInput(), ["V3", "V14"], 1_000, EARLIEST_MS, AHEAD_MS)
+    good = json.dumps(GOOD).encode()
+    found = read([good, good], NOW_MS)
+    assert found is not None
+    ids, times, x = found
+    assert (ids, times.tolist(), x.tolist()) == (["a", "a"], [NOW_MS] * 2, [[1.0, -2.5]] * 2)
+    assert read([good, None], NOW_MS) is None
+
+
+def test_a_model_of_one_feature_takes_it_too():
+    read = plain.reader(TransactionInput(), ["V14"], 1_000, EARLIEST_MS, AHEAD_MS)
+    found = read([json.dumps(GOOD).encode()] * 3, NOW_MS)
+    assert found is not None
+    assert found[2].tolist() == [[-2.5]] * 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
 from confluent_kafka import Message
@@ -20,6 +21,32 @@ class Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
+
+
+class Run:
+    """Consecutive records of one partition, in columns; a `Record` of one where it is asked for.
+
+    A record each would take 3 us of the 4 that all of the client's work takes.
+    """
+
+    __slots__ = ("_messages", "offsets", "values")
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        """`messages`: without errors."""
+        self._messages = messages
+        # A Consumer without deserialisers hands out bytes; its annotations allow str as well.
+        self.values = cast(list[bytes | None], [message.value() for message in messages])
+        self.offsets = cast(list[int], [message.offset() for message in messages])
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, index: int) -> Record:
+        return record(self._messages[index])
+
+    def keys(self, count: int) -> list[bytes | None]:
+        """Of the first so many."""
+        return [_bytes(message.key()) for message in self._messages[:count]]
 
 
 def record(message: Message) -> Record:

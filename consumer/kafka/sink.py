@@ -9,7 +9,7 @@ Source: KIP-98 (transactions), KIP-447 (offsets under the group's metadata).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -125,6 +125,17 @@ class Sink:
                 raise self._failure(error) from error
             else:
                 return
+
+    def produce_all(
+        self, topic: str, records: Iterable[tuple[str, bytes | None]], partition: int
+    ) -> None:
+        """Add records without headers, as `produce` does one."""
+        produce = self._producer.produce
+        for key, value in records:
+            try:
+                produce(topic, value, key, partition)
+            except (BufferError, KafkaException):
+                self.produce(topic, key, value, partition=partition)
 
     def commit(self, offsets: list[TopicPartition], group: Any) -> None:
         """Commit the records with the offsets consumed under the group's metadata.

@@ -25,7 +25,8 @@ from consumer.errors import AbortedError, EvictedError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.bounded import Bounded, Unanswered
 from consumer.kafka.reader import PATIENCE_S
-from consumer.kafka.record import Record, record
+from consumer.kafka.record import Run
+from consumer.profile import Stage, off
 from consumer.settings import Settings
 
 # One hand-over from librdkafka: at 200 bytes a record 1 MB, and 0.2 us a record to cross.
@@ -61,7 +62,7 @@ class Rebalance(Protocol):
 class Polled:
     """Records of one poll by (topic, partition), and the partitions read to their end."""
 
-    records: dict[tuple[str, int], list[Record]] = field(default_factory=dict)
+    records: dict[tuple[str, int], Run] = field(default_factory=dict)
     ends: list[tuple[str, int]] = field(default_factory=list)
 
 
@@ -73,8 +74,10 @@ class Source:
         settings: Settings,
         rebalance: Rebalance,
         ends: Mapping[tuple[str, int], int] | None = None,
+        stage: Stage = off,
     ) -> None:
         """`ends`: offsets by place to stop at (absent: 0); None to go on for ever."""
+        self._stage = stage
         self._transactions = settings.input.transactions.topic
         self._labels = settings.input.labels.topic
         self._instance = settings.transactional_id
@@ -131,11 +134,11 @@ class Source:
         KafkaUnavailableError where the broker refuses.
         """
         polled = Polled()
-        first = self._consumer.poll(timeout_s)
+        with self._stage("wait"):
+            first = self._consumer.poll(timeout_s)
         if first is not None:
-            self._take(polled, first)
-            for message in self._consumer.consume(POLL_RECORDS, timeout=0):
-                self._take(polled, message)
+            with self._stage("poll"):
+                self._take(polled, [first, *self._consumer.consume(POLL_RECORDS, timeout=0)])
         if self._evicted:
             raise EvictedError("the group took our partitions: we were silent too long")
         return polled
@@ -220,17 +223,27 @@ class Source:
             bounded(ABANDON_S, self.close)
         bounded.close()
 
-    def _take(self, polled: Polled, message: Message) -> None:
-        error = message.error()
-        if error is None:
-            found = record(message)
-            place = (found.topic, found.partition)
+    def _take(self, polled: Polled, messages: Sequence[Message]) -> None:
+        runs: dict[tuple[str | None, int | None], list[Message]] = {}
+        for message in messages:
+            if message.error() is None:
+                runs.setdefault((message.topic(), message.partition()), []).append(message)
+            else:
+                self._take_error(polled, message)
+        for (topic, number), run in runs.items():
+            assert topic is not None
+            assert number is not None
+            place = (topic, number)
             end = self._end_of(place)
-            if end is None or found.offset < end:
-                polled.records.setdefault(place, []).append(found)
-            if end is not None and found.offset >= end - 1:
+            if end is not None and (run[-1].offset() or 0) >= end - 1:
                 self._finish(place, polled)
-            return
+                run = [message for message in run if (message.offset() or 0) < end]
+            if run:
+                polled.records[place] = Run(run)
+
+    def _take_error(self, polled: Polled, message: Message) -> None:
+        error = message.error()
+        assert error is not None
         if error.code() == KafkaError._PARTITION_EOF:
             topic, number = message.topic(), message.partition()
             assert topic is not None
