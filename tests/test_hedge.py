@@ -249,6 +249,16 @@ def test_fraud_that_seems_rarer_without_a_label_may_only_look_different():
     assert all(each.get("prevalence", 0.0) < 0.02 for each in told)
 
 
+def test_a_single_row_far_from_all_of_training_is_no_change():
+    given = stream(2 * CLEAN, seed=5)
+    x = given.transactions.x.copy()
+    x[CLEAN + 7] = 9  # a batch's means move by two standard errors
+
+    out = ran(Stream(replace(given.transactions, x=x), given.labels), late_ms=NEVER)
+
+    assert said(out, "regime-changed") == []
+
+
 def test_of_a_heal_that_ends_after_the_next_change_only_what_all_rows_taught_counts(monkeypatch):
     begun = after(translate, 2 * CLEAN, clean=0)  # other rows than training's from the first on
     x = begun.transactions.x.copy()

@@ -24,6 +24,7 @@ class Probes:
 
     The mean distance over rows is, but for a logarithm of variances, twice the Kullback-Leibler
     divergence of their representation from training's, both as Gaussians without correlations.
+    Of each row's the logarithm is taken: one row far out would else be a change by itself.
     """
 
     def __init__(self, base: Base, trained: Trained) -> None:
@@ -39,7 +40,7 @@ class Probes:
         entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))
         latent = self._base.latent(view.h)  # (rows, width)
         far = ((latent - self._mean) / self._sd).square().mean(dim=1).numpy()
-        return np.column_stack([p, entropy, far])
+        return np.column_stack([p, entropy, np.log1p(far)])
 
 
 def watched(model: Model, *, outputs: bool) -> FeatureChange:
