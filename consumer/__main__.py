@@ -165,8 +165,9 @@ def run(
     )
     directory = options.model_of(effective)
     log.info("starting", settings=masked(effective))
-    from consumer import run_command
-    from consumer.profile import Profile
+    with command_line.importing():
+        from consumer import run_command
+        from consumer.profile import Profile
 
     run_command.run(
         effective,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -13,6 +16,24 @@ from consumer.errors import ReflexiveError
 
 # As a shell reports a process that Ctrl-C ended.
 INTERRUPTED = 130
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Within, a signal ends the process at once: nothing was begun yet.
+
+    An exception within numpy's own import is swallowed there, and leaves half a module behind.
+    """
+
+    def leave(*_: object) -> None:
+        os._exit(INTERRUPTED)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def main(app: typer.Typer) -> NoReturn:
