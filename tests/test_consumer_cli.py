@@ -1,5 +1,6 @@
 """The consumer's command line: an error of the user's is one line that names it and the way out."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,16 @@ def test_the_settings_page_is_a_settings_file_that_changes_nothing(tmp_path: Pat
     given = {"watch.fidi_z": 3, "kafka.properties.ssl.ca.location": "/ca.pem"}
     assert load(file) == load(None, given)
     assert "Default: 1.0." in ended.stdout
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_within_an_import_ends_the_process_at_once(number: signal.Signals) -> None:
+    """Whatever swallows exceptions there, as numpy's own import does."""
+    program = (
+        "import os\nfrom consumer.command_line import importing\n"
+        f"with importing():\n    try:\n        os.kill(os.getpid(), {int(number)})\n"
+        "    except BaseException:\n        pass\n"
+        "print('went on')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
