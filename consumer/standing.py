@@ -88,7 +88,7 @@ def send(settings: Settings, order: Mapping[str, Any]) -> None:
         key = command.read_key(settings.commands.key_file)
         headers.append((command.SIGNATURE, command.signature(value, key)))
     topic = topics.written(settings, "commands")
-    producer = client.producer(settings.kafka, {"enable.idempotence": True})
+    producer = client.producer(settings.kafka)
     failed: list[str] = []
     producer.produce(
         topic,

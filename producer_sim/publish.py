@@ -24,7 +24,6 @@ STOP_FLUSH_S = 5.0
 
 PRODUCER: dict[str, Any] = {
     "compression.type": "lz4",
-    "enable.idempotence": True,
     # 200,000 rows a second fill a batch of 1 MB within it; at 10 a second nobody sees it.
     "linger.ms": 20,
     # A broker restarts within 30 s; the default would let a dead one go unnoticed for 5 minutes.

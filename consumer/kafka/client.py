@@ -60,8 +60,13 @@ def admin(kafka: Kafka) -> AdminClient:
 
 
 def producer(kafka: Kafka, own: dict[str, Any] | None = None) -> Producer:
-    """A producer whose keys land where Java's producers would put them."""
-    return build(Producer, properties(kafka, {"partitioner": PARTITIONER, **(own or {})}))
+    """A producer whose keys land where Java's producers would put them.
+
+    Idempotent (KIP-98): what a partition gets comes in the order it was produced in and once, also
+    where a send is repeated, as the first ones to a topic made a moment ago are.
+    """
+    always = {"partitioner": PARTITIONER, "enable.idempotence": True}
+    return build(Producer, properties(kafka, always | (own or {})))
 
 
 def connect(client: Client, kafka: Kafka, topic: str | None = None) -> ClusterMetadata:

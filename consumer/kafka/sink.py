@@ -62,7 +62,6 @@ class Sink:
             own["transactional.id"] = self._id
             own["transaction.timeout.ms"] = TRANSACTION_TIMEOUT_S * 1000
         else:
-            own["enable.idempotence"] = True
             own["delivery.report.only.error"] = True  # a report a record would cost half as much
             own["on_delivery"] = self._not_delivered
         self._producer = client.producer(settings.kafka, own)

@@ -51,7 +51,7 @@ class Feed(threading.Thread):
         self._rows_s = rows_s
         self._end = threading.Event()
         self._rows = 0
-        self._out = producer(settings.kafka, {"enable.idempotence": True})
+        self._out = producer(settings.kafka)
 
     def run(self) -> None:
         """Publish until the end is told, then the labels that are left."""

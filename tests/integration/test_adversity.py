@@ -32,7 +32,7 @@ def settings(broker: Broker, names: Names, create_topics: CreateTopics) -> Setti
 def send(
     settings: Settings, topic: str, messages: list[Any], times: list[int] | None = None
 ) -> None:
-    out = producer(settings.kafka, {"enable.idempotence": True})
+    out = producer(settings.kafka)
     for number, message in enumerate(messages):
         value = message if isinstance(message, bytes) else orjson.dumps(message)
         at = times[number] if times else 0  # 0: now

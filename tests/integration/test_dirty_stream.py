@@ -115,7 +115,7 @@ def test_good_ones_are_scored_once_and_broken_ones_are_dead_letters_once(
 
 
 def _send(settings: Settings, topic: str, stream: Stream) -> None:
-    out = producer(settings.kafka, {"message.max.bytes": 1_000_000, "enable.idempotence": True})
+    out = producer(settings.kafka, {"message.max.bytes": 1_000_000})
     for partition, _, one in _places(stream):
         out.produce(topic, one.value, key=one.key, partition=partition, headers=list(one.headers))
         out.poll(0)

@@ -36,7 +36,7 @@ WORSE = [
 
 
 def send(settings: Settings, topic: str, values: list[bytes], partition: int = 0) -> None:
-    out = producer(settings.kafka, {"enable.idempotence": True})
+    out = producer(settings.kafka)
     for value in values:
         out.produce(topic, value, partition=partition)
     assert out.flush(30) == 0

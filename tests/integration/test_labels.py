@@ -20,7 +20,7 @@ TABLE = consuming.rows(3_000, seed=51)
 
 
 def send(settings: Settings, topic: str, messages: Iterable[dict[str, Any]]) -> None:
-    out = producer(settings.kafka, {"enable.idempotence": True})
+    out = producer(settings.kafka)
     for message in messages:
         out.produce(topic, orjson.dumps(message), key=message["transaction_id"], partition=0)
     assert out.flush(30) == 0
