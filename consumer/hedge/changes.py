@@ -1,0 +1,168 @@
+"""Regimes begin, are recognised, and are taken back: what counts as a change, and what as none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from consumer import states
+from consumer.hedge import judge, regimes
+from consumer.hedge.change import Change
+from consumer.hedge.consent import Consent
+from consumer.hedge.due import Due
+from consumer.hedge.mind import Mind
+from consumer.hedge.probes import Probes
+from consumer.hedge.regimes import Known
+from consumer.manifest import Manifest
+from consumer.outputs import Outputs
+from consumer.policy import MonitorBatch
+from consumer.registry import REGIME, InForce, Place
+
+# Batches since a change after which the regimes that were left are compared with it.
+RECOGNISE_AT = (1, 2, 3, 5, 8)
+# The regime just left is the likeliest to look the same a moment later: not before so many.
+LEFT_FROM = 5
+BASE_RATE = "base_rate"
+
+
+class Recognised(NamedTuple):
+    """A regime that is back."""
+
+    number: int
+    p: float  # of its rows and today's being of one regime
+    alarm_id: str
+    in_force: InForce
+
+
+class Changes:
+    """Of what features and labelled losses show."""
+
+    def __init__(
+        self,
+        mind: Mind,
+        probes: Probes | None,
+        manifest: Manifest,
+        consent: Consent,
+        out: Outputs,
+        say: Callable[..., None],
+    ) -> None:
+        """`say(place, action, message, **fields)`: an event."""
+        self._mind = mind
+        self._probes = probes
+        self._manifest = manifest
+        self._consent = consent
+        self._out = out
+        self._say = say
+
+    def look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
+        """Take a batch's features; the change they show, and when it began."""
+        mind = self._mind
+        mind.recent.add(batch)
+        means = batch.x.mean(axis=0, dtype=np.float64)
+        if self._probes is not None:
+            means = np.concatenate([means, self._probes(batch.x).mean(axis=0)])
+        change = mind.columns.add(means, len(batch))
+        if change is None:
+            return None
+        return mind.recent.start_ms(change.batches), change
+
+    def begin(self, start_ms: int, change: Change, place: Place, left: InForce) -> None:
+        """A new regime began at `start_ms`: what was in force may come back one day."""
+        mind = self._mind
+        self._consent.void(place)
+        old, new = mind.recent.cut(start_ms), len(mind.recent)
+        number = mind.regimes.now
+        if len(old) >= LEFT_FROM + 3:
+            self._keep(Known(np.concatenate(old), InForce(left.snapshot, mind.pool.weights)))
+        mind.regimes.change(start_ms, change.raised)
+        mind.regime_began(new)
+        mind.pool.leave(BASE_RATE)
+        now = mind.regimes.now
+        self._say(
+            place,
+            "regime-changed",
+            f"regime {now} began {new} batches ago: {'; '.join(change.why)}",
+            alarm_id=_alarm(now),
+            reasons=list(change.why),
+            regime=now,
+            left=number,
+            since_ms=start_ms,
+        )
+
+    def confirm(self, place: Place) -> None:
+        """Take back changes that labels do not confirm: rows before them teach again."""
+        mind = self._mind
+        now, newest_ms = mind.regimes.now, mind.memory.newest_ms
+        for span, before, mine in list(mind.regimes.open_changes()):
+            if newest_ms < span.start_ms:
+                break  # nor has a label come of any later one
+            none = judge.harmless(
+                mind.memory.losses(before),
+                mind.memory.losses([mine]),
+                ended=mine[1] <= newest_ms,
+            )
+            if none is None:
+                continue
+            span.judged = True
+            mind.judged[none] += 1
+            if not none:
+                mind.regimes.confirm(span)
+                continue
+            mind.columns.suppress(span.raised)
+            gone = mind.regimes.merge(span)
+            if mind.regimes.known.pop(gone, None) is not None:
+                self._forget(gone)
+            self._say(
+                place,
+                "change-withdrawn",
+                f"regime {gone} is regime {span.number}: on labelled rows nothing that the models "
+                "know has changed",
+                alarm_id=_alarm(gone),
+                regime=gone,
+                is_regime=span.number,
+            )
+        if mind.regimes.now != now:
+            mind.is_open = False
+            mind.labels_now = mind.labelled
+            mind.mine = Due(mind.labels_now, fresh=mind.labels_now)
+
+    def recognise(self) -> Recognised | None:
+        """The regime whose features looked like these, where one did: the present one from now."""
+        mind = self._mind
+        if not mind.regimes.known or mind.age not in RECOGNISE_AT or not mind.recent:
+            return None
+        if not mind.regimes.raised:
+            return None  # labels alone told it from the one before: features cannot
+        found = mind.regimes.recognise(mind.recent.rows, with_left=mind.age >= LEFT_FROM)
+        if found is None:
+            return None
+        number, p = found
+        alarm = _alarm(mind.regimes.now)
+        if number == mind.regimes.left:  # for a moment only
+            mind.columns.suppress(mind.regimes.raised)
+            mind.judged[True] += 1
+        known = mind.regimes.back(number)
+        mind.is_open = False
+        mind.mine = Due(mind.labelled)
+        mind.pool.take(known.in_force)
+        return Recognised(number, p, alarm, known.in_force)
+
+    def _keep(self, known: Known) -> None:
+        now = self._mind.regimes.now
+        for number in self._mind.regimes.leave(known):
+            self._forget(number)
+        value = known.to_bytes()
+        about = regimes.record(
+            known, self._manifest.model_version, self._manifest.base_sha256, states.sha256(value)
+        )
+        self._out.registry.append((f"{REGIME}{now}", value, about))
+
+    def _forget(self, number: int) -> None:
+        self._out.registry.append((f"{REGIME}{number}", None, b"{}"))
+
+
+def _alarm(regime: int) -> str:
+    """What every event about one change is found by."""
+    return f"change-{regime}"

@@ -1,0 +1,86 @@
+"""What the healer has in mind of its stream: a restart brings all of it back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consumer.hedge.change import FeatureChange, LabelledLoss
+from consumer.hedge.due import Due
+from consumer.hedge.memory import Memory
+from consumer.hedge.pool import Pool
+from consumer.hedge.recent import Recent
+from consumer.hedge.regimes import Regimes
+from consumer.policy import Memories
+from consumer.registry import InForce
+
+
+class Mind:
+    """Made anew where healing moves to another replica."""
+
+    def __init__(self, pool: Pool, columns: FeatureChange) -> None:
+        self.pool = pool
+        self.columns = columns  # features, and what the frozen network makes of them
+        self.loss = LabelledLoss()
+        self.memory = Memory()
+        self.regimes = Regimes()
+        self.recent = Recent()  # since the change
+        self.batches = 0
+        self.changed_at = 0  # batches, when the present regime began; 0: none ever did
+        self.labels_ever = False
+        self.labels_now = 0  # of the present regime
+        self.mine, self.all = Due(), Due()  # labelled rows of the present regime, and of all
+        self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
+        self.is_open = False  # a change that nothing has answered yet
+        self.unsure = False  # the base rate was let in, in this regime
+        self.abstained = False  # and it was said that nothing can be healed
+        self.signal_lost = False
+
+    @property
+    def age(self) -> int:
+        """Batches of the present regime; 0 where there was no change yet."""
+        return self.batches - self.changed_at if self.changed_at else 0
+
+    def regime_began(self, batches: int) -> None:
+        """So many batches ago; nothing is answered yet, nor said."""
+        self.changed_at = self.batches - batches
+        self.columns.cut(batches)
+        self.loss.cut()
+        self.labels_now = 0
+        self.mine = Due(self.labelled)
+        self.unsure = self.abstained = self.signal_lost = False
+        self.is_open = True
+
+    @property
+    def labelled(self) -> int:
+        """Rows of the present regime whose labels have come."""
+        return self.memory.count_in(self.regimes.spans())
+
+    def state(self) -> dict[str, Any]:
+        """What `load` needs, but for the memories."""
+        return {
+            "pool": self.pool.state(),
+            "features": self.columns.state(),
+            "loss": self.loss.state(),
+            "regimes": self.regimes.state(),
+            "recent": self.recent.places(),
+            "batches": self.batches,
+            "changed_at": self.changed_at,
+            "labels": [self.labels_ever, self.labels_now],
+            "due": [self.mine, self.all],
+            "judged": self.judged,
+            "said": [self.is_open, self.unsure, self.abstained, self.signal_lost],
+        }
+
+    def load(self, state: Mapping[str, Any], memories: Memories, deployed: InForce) -> None:
+        """Go on from a state; labelled rows come back by themselves."""
+        self.pool.load(state["pool"], deployed)
+        self.columns.load(state["features"])
+        self.loss.load(state["loss"])
+        self.regimes.load(state["regimes"], memories.regimes, memories.snapshots)
+        self.recent = Recent(memories.batches)
+        self.batches, self.changed_at = state["batches"], state["changed_at"]
+        self.labels_ever, self.labels_now = state["labels"]
+        self.mine, self.all = (Due(**each) for each in state["due"])
+        self.judged = list(state["judged"])
+        self.is_open, self.unsure, self.abstained, self.signal_lost = state["said"]

@@ -1,0 +1,157 @@
+"""What can be answered before a label of a change comes: undo a move, be less sure, or abstain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from consumer.columns import Float64
+from consumer.hedge.changes import BASE_RATE
+from consumer.hedge.consent import Consent
+from consumer.hedge.guess import GUESSES, Guess, Guesser
+from consumer.hedge.mind import Mind
+from consumer.mixture import Mixture
+from consumer.reference import Sample, fits
+from consumer.registry import Place
+
+# What an expert without a label gets: all but a trace, or the change would decide anyway.
+PROVISIONAL = 0.998
+UNSURE = 0.4  # of the base rate, where nothing else is known
+CHANGED_P = 1e-4  # at most so likely rows are those of the regime before: the change is sure
+GUESSED_ROWS = 100  # fewer look like anything
+ABSTAIN_FROM = 3  # batches after a change
+
+
+class Unlabelled:
+    """Experts that count though no label has confirmed them; labels take them back."""
+
+    def __init__(
+        self,
+        mind: Mind,
+        guesser: Guesser,
+        mixture: Mixture,
+        sd: Float64,
+        consent: Consent,
+        say: Callable[..., None],
+    ) -> None:
+        """`sd: (features,)` as trained; `say(place, action, message, **fields)`: an event."""
+        self._mind = mind
+        self._guesser = guesser
+        self._mixture = mixture
+        self._sd = sd
+        self._consent = consent
+        self._say = say
+
+    @property
+    def expert(self) -> str | None:
+        """The guess that counts though no label has confirmed it."""
+        lent = self._mind.pool.lent
+        return lent[0] if lent is not None and lent[0] in GUESSES else None
+
+    def guess(self, place: Place) -> None:
+        """Undo what all rows went through, as long as they are then as they were in training."""
+        mind = self._mind
+        if not self._guesser.knows_training or not mind.recent:
+            return
+        rows = mind.recent.steady(self._sd)
+        if len(rows) < GUESSED_ROWS:
+            return
+        held = self.expert
+        is_moved = self._guesser.is_moved(rows, held)
+        found = self._guesser.guess(rows, held) if is_moved else None
+        if found is None:
+            self._unguessed(place, is_moved=is_moved)
+            return
+        counts = not mind.labels_now and mind.changed_at > 0 and found.expert != held
+        asks = counts and found.is_safe
+        if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
+            return
+        self._set(found)
+        if not counts:
+            return
+        if not found.is_safe:
+            self._withdraw(place)
+            self._abstain(place, found.told)
+            return
+        mind.pool.lend(found.expert, PROVISIONAL)
+        mind.is_open = False
+        self._say(
+            place,
+            "heal-provisional",
+            f"{found.told}: undone, provisionally",
+            reasons=[found.told],
+            weights=mind.pool.weights,
+        )
+
+    def doubt(self, place: Place) -> None:
+        """A change is sure, and labels of it are on their way: be less sure until they come."""
+        mind = self._mind
+        if mind.unsure or not mind.changed_at or mind.labels_now or not mind.labels_ever:
+            return
+        if not mind.recent:
+            return  # the change lies within the newest batch
+        known, left = mind.regimes.known, mind.regimes.left
+        if self.expert or mind.regimes.now in known or left not in known:
+            return
+        then = known[left].sample
+        p = fits(mind.recent.rows, Sample(then, len(then)))
+        if p >= CHANGED_P:
+            return
+        what = "draw scores towards the base rate until labels of the change come"
+        if not self._consent.given(BASE_RATE, mind.regimes.now, what, place, ask=True):
+            return
+        mind.unsure = True
+        mind.pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
+        # How often was it right to doubt?
+        harmful, harmless = mind.judged
+        mind.pool.lend(BASE_RATE, UNSURE * (1 + harmful) / (1 + harmful + harmless))
+        self._say(
+            place,
+            "less-sure",
+            f"the change is sure (p {p:.1g}) and no label of it has come: scores are drawn towards "
+            "the base rate until labels come",
+            p=p,
+            weights=mind.pool.weights,
+        )
+
+    def _abstain(self, place: Place, why: str) -> None:
+        """Say once a regime that nothing can be healed without labels."""
+        mind = self._mind
+        if mind.abstained or mind.age < ABSTAIN_FROM:
+            return
+        mind.abstained = True
+        self._say(
+            place,
+            "cannot-heal",
+            f"{why}, and no label of it has come: nothing is healed until labels come",
+            regime=mind.regimes.now,
+        )
+
+    def _set(self, found: Guess) -> None:
+        pool = self._mind.pool
+        held = pool.states.get(found.expert)
+        if held is not None and not self._guesser.has_moved(found, held):
+            return
+        pool.put(found.expert, found.state)
+        if held is None:
+            # Its weight comes with labels, or is lent where there are none.
+            pool.admit({found.expert: -math.inf})
+
+    def _withdraw(self, place: Place) -> None:
+        """A provisional heal makes no sense any more."""
+        if self.expert is None:
+            return
+        self._mind.pool.leave(self.expert)
+        self._mind.is_open = True
+        self._say(
+            place,
+            "heal-withdrawn",
+            "the rows no longer look as if they had only moved: the provisional heal is gone",
+            weights=self._mind.pool.weights,
+        )
+
+    def _unguessed(self, place: Place, *, is_moved: bool) -> None:
+        self._withdraw(place)
+        guessed = any(name in self._mind.pool.states for name in GUESSES)
+        if is_moved and self._mind.labels_now == 0 and not guessed:
+            self._abstain(place, "the stream has changed, not only moved")
