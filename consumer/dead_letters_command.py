@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import orjson
 import typer
@@ -29,7 +29,9 @@ Topic = Annotated[str | None, typer.Option(help="Only records of this input topi
 
 
 @app.command("list")
+@options.connected
 def list_(
+    settings: Settings,
     kind: Kind = None,
     topic: Topic = None,
     limit: Annotated[int, typer.Option(help="Newest so many one by one.", min=0)] = 20,
@@ -37,14 +39,9 @@ def list_(
         bool,
         typer.Option("--json", help="One JSON object a line: the counts (`count`), then letters."),
     ] = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Counts by kind, topic and partition, then the newest."""
-    effective = _effective(settings, set_, bootstrap_servers, application_id)
-    found = [letter for letter in _letters(effective) if Wanted(kind, topic).wants(letter)]
+    found = [letter for letter in _letters(settings) if Wanted(kind, topic).wants(letter)]
     counts = list(dead_letters_view.counts(found))
     newest = found[len(found) - limit :] if limit < len(found) else found
     newest = newest[::-1]
@@ -63,20 +60,17 @@ def list_(
 
 
 @app.command()
+@options.connected
 def show(
+    settings: Settings,
     place: Annotated[
         str, typer.Argument(metavar="TOPIC/PARTITION/OFFSET", help="Of the original record.")
     ],
     json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """One dead letter: why, key, headers, value as text or hex."""
     place = dead_letters_view.checked_place(place)
-    effective = _effective(settings, set_, bootstrap_servers, application_id)
-    letter = dead_letters_view.at(_letters(effective), place)
+    letter = dead_letters_view.at(_letters(settings), place)
     shown = dead_letters_view.as_json(letter)
     if json:
         typer.echo(orjson.dumps(shown))
@@ -138,12 +132,12 @@ def replay(
     second replay from sending it twice.
     """
     wanted = Wanted(kind, topic, None if place is None else dead_letters_view.checked_place(place))
-    effective = _effective(
+    effective = options.effective(
         settings,
         set_,
-        bootstrap_servers,
-        application_id,
         {
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "application_id": application_id,
             "model": model,
             "input.transactions.topic": transactions_topic,
             "input.labels.topic": labels_topic,
@@ -179,17 +173,6 @@ def replay(
         typer.echo(f"{done.failed_again:,} of those before failed again; --again replays them")
     if done.elsewhere:
         typer.echo(f"{done.elsewhere:,} left alone: not of {' or '.join(inputs)}")
-
-
-def _effective(
-    file: Path | None,
-    given: list[str] | None,
-    bootstrap_servers: str | None,
-    application_id: str | None,
-    more: dict[str, Any] | None = None,
-) -> Settings:
-    flags = {"kafka.bootstrap_servers": bootstrap_servers, "application_id": application_id}
-    return options.effective(file, given, {**flags, **(more or {})})
 
 
 def _letters(settings: Settings) -> Sequence[Letter]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import tomllib
+from collections.abc import Callable
+from inspect import Parameter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,6 +38,44 @@ TransactionsTopic = Annotated[
 LabelsTopic = Annotated[
     str | None, typer.Option(help="Input; as many partitions. [input.labels.topic]")
 ]
+
+
+CONNECTED = {
+    "bootstrap_servers": BootstrapServers,
+    "application_id": ApplicationId,
+    "settings": SettingsFile,
+    "set_": Set,
+}
+
+
+def connected(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command, after its own options, those that say where a consumer's topics are.
+
+    It is called with the settings in force as its first argument.
+    """
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        for name, hint in CONNECTED.items()
+    ]
+    parameters = [*(one.replace(kind=Parameter.KEYWORD_ONLY) for one in own), *shared]
+
+    @functools.wraps(command)
+    def found(
+        *,
+        bootstrap_servers: str | None = None,
+        application_id: str | None = None,
+        settings: Path | None = None,
+        set_: list[str] | None = None,
+        **given: Any,
+    ) -> None:
+        flags = {"kafka.bootstrap_servers": bootstrap_servers, "application_id": application_id}
+        command(effective(settings, set_, flags), **given)
+
+    # What typer reads.
+    vars(found)["__signature__"] = inspect.Signature(parameters)
+    found.__annotations__ = {one.name: one.annotation for one in parameters}
+    return found
 
 
 def effective(file: Path | None, given: list[str] | None, flags: dict[str, Any]) -> Settings:

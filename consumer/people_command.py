@@ -11,7 +11,7 @@ import orjson
 import typer
 
 from consumer import options
-from consumer.options import ApplicationId, BootstrapServers, Set, SettingsFile
+from consumer.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -21,117 +21,93 @@ Waiting = Annotated[str, typer.Argument(help="What waits, as `status` names it: 
 
 
 @app.command()
+@options.connected
 def approve(
+    settings: Settings,
     waiting: Waiting,
     why: Why,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Let a heal that waits for approval count."""
     order = {"command": "approve", "approval_id": waiting, "command_id": f"approve-{waiting}"}
-    _send(order, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, order, why, by)
 
 
 @app.command()
+@options.connected
 def reject(
+    settings: Settings,
     waiting: Waiting,
     why: Why,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Discard a heal that waits for approval."""
     order = {"command": "reject", "approval_id": waiting, "command_id": f"reject-{waiting}"}
-    _send(order, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, order, why, by)
 
 
 @app.command()
+@options.connected
 def pin(
+    settings: Settings,
     why: Why,
     version: Annotated[int | None, typer.Argument(help="Default: the one in force.")] = None,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Score with one version and its weights, whatever comes, until `resume`."""
     named = {} if version is None else {"version": version}
-    _send({"command": "pin", **named}, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, {"command": "pin", **named}, why, by)
 
 
 @app.command()
+@options.connected
 def rollback(
+    settings: Settings,
     version: Annotated[int, typer.Argument(help="As `registry list` shows it, without the v.")],
     why: Why,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Put a version in force; healing goes on from there (`pin VERSION` stays with it)."""
     order = {"command": "rollback", "version": version}
-    _send(order, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, order, why, by)
 
 
 @app.command()
+@options.connected
 def pause(
+    settings: Settings,
     why: Why,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Begin no heal until `resume`; what is in force is weighed on."""
-    _send({"command": "pause"}, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, {"command": "pause"}, why, by)
 
 
 @app.command()
+@options.connected
 def resume(
+    settings: Settings,
     why: Why,
     by: By = None,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """End a pause and a pin."""
-    _send({"command": "resume"}, why, by, bootstrap_servers, application_id, settings, set_)
+    _send(settings, {"command": "resume"}, why, by)
 
 
 @app.command()
+@options.connected
 def status(
+    settings: Settings,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of text.")] = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Where the healer stood at its last commit, and what waits for approval."""
-    effective = options.effective(settings, set_, _flags(bootstrap_servers, application_id))
     from consumer import standing
 
-    found = standing.read(effective)
+    found = standing.read(settings)
     typer.echo(orjson.dumps(found) if json else standing.text(found))
 
 
-def _send(
-    order: dict[str, Any],
-    why: str,
-    by: str | None,
-    bootstrap_servers: str | None,
-    application_id: str | None,
-    settings: Any,
-    set_: Any,
-) -> None:
-    effective = options.effective(settings, set_, _flags(bootstrap_servers, application_id))
+def _send(settings: Settings, order: dict[str, Any], why: str, by: str | None) -> None:
     from consumer import standing
 
     order = {
@@ -142,9 +118,5 @@ def _send(
         "why": why,
         **order,
     }
-    standing.send(effective, order)
+    standing.send(settings, order)
     typer.echo(f"sent as {order['command_id']}; `status` and the events say what became of it")
-
-
-def _flags(bootstrap_servers: str | None, application_id: str | None) -> dict[str, Any]:
-    return {"kafka.bootstrap_servers": bootstrap_servers, "application_id": application_id}

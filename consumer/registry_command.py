@@ -11,7 +11,7 @@ import typer
 
 from consumer import options
 from consumer.errors import RegistryError
-from consumer.options import ApplicationId, BootstrapServers, Set, SettingsFile
+from consumer.settings import Settings
 
 if TYPE_CHECKING:
     from consumer.registry_view import Entry, Span, View
@@ -27,18 +27,16 @@ Json = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 
 
 @app.command("list")
+@options.connected
 def list_(
+    settings: Settings,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """One line a snapshot.
 
     Records that are corrupt, not ours, or of another base model are named on standard error.
     """
-    found = _read(settings, set_, bootstrap_servers, application_id)
+    found = _read(settings)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
     for entry in found.entries.values():
@@ -48,16 +46,14 @@ def list_(
 
 
 @app.command()
+@options.connected
 def show(
+    settings: Settings,
     version: Version,
     json: Json = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Manifest, hash check, where it was active, tensors."""
-    found = _read(settings, set_, bootstrap_servers, application_id)
+    found = _read(settings)
     from consumer import registry_diff
 
     entry = found.entry(version)
@@ -80,20 +76,18 @@ def show(
 
 
 @app.command()
+@options.connected
 def diff(
+    settings: Settings,
     a: Version,
     b: Version,
     json: Json = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """What changed from version A to B.
 
     How far each tensor moved, and the manifest fields that differ.
     """
-    found = _read(settings, set_, bootstrap_servers, application_id)
+    found = _read(settings)
     from consumer import registry_diff
 
     first, second = found.entry(a), found.entry(b)
@@ -118,14 +112,12 @@ def diff(
 
 
 @app.command()
+@options.connected
 def export(
+    settings: Settings,
     version: Version,
     out: Annotated[Path, typer.Option(help="File to write; the manifest goes to OUT.json.")],
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
-    bootstrap_servers: BootstrapServers = None,
-    application_id: ApplicationId = None,
-    settings: SettingsFile = None,
-    set_: Set = None,
 ) -> None:
     """Write a snapshot as safetensors.
 
@@ -135,7 +127,7 @@ def export(
     for file in (out, beside):
         if file.exists() and not force:
             raise RegistryError(f"{file} is there already; --force overwrites it")
-    entry = _read(settings, set_, bootstrap_servers, application_id).entry(version)
+    entry = _read(settings).entry(version)
     tensors = entry.tensors()
     try:
         out.write_bytes(entry.value)
@@ -145,17 +137,10 @@ def export(
     typer.echo(f"v{version}: {len(tensors)} tensors, {len(entry.value):,} bytes to {out}")
 
 
-def _read(
-    file: Path | None,
-    given: list[str] | None,
-    bootstrap_servers: str | None,
-    application_id: str | None,
-) -> View:
-    flags = {"kafka.bootstrap_servers": bootstrap_servers, "application_id": application_id}
-    effective = options.effective(file, given, flags)
+def _read(settings: Settings) -> View:
     from consumer import registry_view  # brings torch, which takes seconds: not for a wrong flag
 
-    return registry_view.read(effective)
+    return registry_view.read(settings)
 
 
 def _object(found: View, entry: Entry) -> dict[str, Any]:
