@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from consumer.columns import Float64
 from consumer.experts import State
 from consumer.hedge import weights
@@ -17,6 +19,7 @@ from consumer.mixture import FROZEN, apart
 from consumer.registry import InForce
 
 MOVED = 0.005  # weights that moved by less stay in force as they are
+TRACE = 0.02  # of an equal share, what a newcomer gets at least
 
 
 class Pool:
@@ -24,18 +27,36 @@ class Pool:
 
     def __init__(self) -> None:
         self.states: dict[str, State] = {FROZEN: {}}
-        self.earned: dict[str, float] = {FROZEN: 1.0}
+        self._by_rate: list[dict[str, float]] = []  # weights, were this the rate of change
+        self._belief: list[float] = []  # in each rate, 1 in sum
+        self._set({FROZEN: 1.0})
         self.lent: tuple[str, float] | None = None
         self.is_new = False  # numbers that no snapshot has yet
+
+    def _set(self, earned: Mapping[str, float]) -> None:
+        self._by_rate = [dict(earned) for _ in weights.RATES]
+        self._belief = self._belief or [1 / len(weights.RATES)] * len(weights.RATES)
+
+    @property
+    def earned(self) -> dict[str, float]:
+        """By expert, positive, 1 in sum: what labels gave."""
+        first, *_ = self._by_rate
+        return {
+            name: sum(b * w[name] for b, w in zip(self._belief, self._by_rate, strict=True))
+            for name in first
+        }
 
     @property
     def weights(self) -> dict[str, float]:
         """By expert, positive, 1 in sum."""
+        return self._with_lent(self.earned)
+
+    def _with_lent(self, earned: dict[str, float]) -> dict[str, float]:
         if self.lent is None:
-            return self.earned
+            return earned
         name, share = self.lent
-        rest = 1 - self.earned.get(name, 0.0)
-        found = {n: w / rest * (1 - share) for n, w in self.earned.items() if n != name}
+        rest = 1 - earned.get(name, 0.0)
+        found = {n: w / rest * (1 - share) for n, w in earned.items() if n != name}
         return {**found, name: share}
 
     def put(self, name: str, state: State) -> None:
@@ -50,45 +71,57 @@ class Pool:
         `evidence` in nats: by how much rows that had no part in what they learnt are likelier than
         under the frozen model. Each gets a trace at least and an equal share at most.
         """
-        count = len(self.earned) + len(evidence)
-        nobody = math.log(self.earned[FROZEN] / len(evidence))
+        earned = self.earned
+        count = len(earned) + len(evidence)
+        nobody = math.log(earned[FROZEN] / len(evidence))
         given = {
-            name: math.exp(min(-math.log(count), max(math.log(weights.SHARE / count), nobody + e)))
+            name: math.exp(min(-math.log(count), max(math.log(TRACE / count), nobody + e)))
             for name, e in evidence.items()
         }
         rest = 1 - sum(given.values())
-        self.earned = {name: w * rest for name, w in self.earned.items()} | given
+        self._by_rate = [
+            {name: w * rest for name, w in each.items()} | given for each in self._by_rate
+        ]
 
     def leave(self, name: str) -> None:
         """A member goes, and its weight to the others."""
         self.states.pop(name, None)
         if self.lent is not None and self.lent[0] == name:
             self.lent = None
-        gone = self.earned.get(name, 0.0)
-        # A new dictionary: what was said and what is kept of a regime hold the one before.
-        self.earned = {n: w / (1 - gone) for n, w in self.earned.items() if n != name}
+        self._by_rate = [
+            {n: w / (1 - each.get(name, 0.0)) for n, w in each.items() if n != name}
+            for each in self._by_rate
+        ]
 
     def lend(self, name: str, share: float) -> None:
         """Let an expert count as no label has said."""
-        if self.lent is not None and self.lent[0] != name and self.lent[0] not in self.earned:
+        if self.lent is not None and self.lent[0] != name and self.lent[0] not in self._by_rate[0]:
             self.leave(self.lent[0])
         self.lent = (name, share)
 
     def keep_lent(self) -> None:
         """Labels speak from now on: of what was lent too."""
-        self.earned, self.lent = self.weights, None
+        self._by_rate = [self._with_lent(each) for each in self._by_rate]
+        self.lent = None
 
     def follow(self, p: Float64, y: Float64, weight: Float64) -> None:
         """What labels `y: (rows,)` say of `p: (experts, rows)`, in the order of `earned`."""
         gain = weights.log_likelihood(p, y, weight)
-        after = weights.follow(weights.of(self.earned), gain)
-        self.earned = dict(zip(self.earned, after.tolist(), strict=True))
+        told = []
+        for n, rate in enumerate(weights.RATES):
+            before = weights.of(self._by_rate[n])
+            told.append(weights.evidence(before, gain))
+            after = weights.follow(before, gain, rate).tolist()
+            self._by_rate[n] = dict(zip(self._by_rate[n], after, strict=True))
+        belief = weights.follow(np.array(self._belief), np.array(told), weights.RATE_OF_RATES)
+        self._belief = belief.tolist()
 
     def take(self, in_force: InForce) -> None:
         """Go on from what is in force: its experts and their weights."""
         found = apart(in_force.snapshot.adapter)
         self.states = {name: found.get(name, {}) for name in in_force.weights}
-        self.earned, self.lent = dict(in_force.weights), None
+        self._set(in_force.weights)
+        self.lent = None
         self.is_new = False
 
     def has_moved(self, since: Mapping[str, float]) -> bool:
@@ -100,11 +133,11 @@ class Pool:
 
     def state(self) -> dict[str, Any]:
         """What a restart needs, beside the snapshot in force."""
-        return {"earned": self.earned, "lent": self.lent}
+        return {"earned": self._by_rate, "belief": self._belief, "lent": self.lent}
 
     def load(self, state: Mapping[str, Any], in_force: InForce) -> None:
         """Go on from a state."""
-        self.earned = dict(state["earned"])
+        self._by_rate, self._belief = list(map(dict, state["earned"])), list(state["belief"])
         self.lent = None if state["lent"] is None else (state["lent"][0], state["lent"][1])
         found = apart(in_force.snapshot.adapter)
         self.states = {name: found.get(name, {}) for name in self.weights}
