@@ -358,38 +358,48 @@ def test_at_most_one_activation_a_batch_and_each_before_its_first_score():
 
 
 def test_weights_go_to_who_was_right_and_everyone_keeps_a_share():
-    gain = np.array([-900.0, -5.0, -900.0, 0.0])
-    found = weights.follow(np.array([0.5, 0.25, 0.25, 0]), gain, 0.02)
+    gain, shares = np.array([-900.0, -5.0, -900.0]), np.array([0.02, 0.01, 0.01])
+    found = weights.follow(np.array([0.5, 0.25, 0.25]), gain, shares)
 
     assert found.sum() == pytest.approx(1)
-    assert found.tolist() == pytest.approx([0.02 / 3, 0.98 + 0.02 / 3, 0.02 / 3, 0])
+    assert found.tolist() == pytest.approx([0.02, 0.96 + 0.01, 0.01])
 
 
-def rows_of_two(right, rows=50):
-    """What two experts say of rows, one of them right each time, with the labels and weights."""
-    p = np.full((2, rows), 0.4)
+def rows_of_three(right, rows=50):
+    """What the frozen model and two experts say of rows, one of them right each time."""
+    p = np.full((3, rows), 0.4)
     p[right] = 0.6
     return p, np.ones(rows), np.ones(rows)
 
 
+def pool_of_three():
+    pool = Pool()
+    pool.put("adapter", {})
+    pool.put("scaling", {})
+    pool.admit({"adapter": 0.0, "scaling": 0.0})
+    return pool
+
+
 def test_how_fast_weights_move_on_is_learnt_from_the_stream():
-    def of_two():
-        pool = Pool()
-        pool.put("adapter", {})
-        pool.admit({"adapter": 0.0})
-        return pool
-
-    calm, restless = of_two(), of_two()
+    calm, restless = pool_of_three(), pool_of_three()
     for batch in range(400):
-        calm.follow(*rows_of_two(1))
-        restless.follow(*rows_of_two((batch // 10) % 2))
+        calm.follow(*rows_of_three(1))
+        restless.follow(*rows_of_three(1 + (batch // 10) % 2))
 
-    # The one that was right all along has nearly all the weight, the other next to nothing; where
-    # they take turns, the other keeps what one row of evidence is worth.
-    assert calm.earned[FROZEN] < 1e-3 < 5e-3 < min(restless.earned.values())
+    # Where one was right all along, the other has next to nothing; where they take turns, more.
+    assert 10 * calm.earned["scaling"] < restless.earned["adapter"]
     # And yet one batch tells when it is the other's turn.
-    calm.follow(*rows_of_two(0))
-    assert calm.earned[FROZEN] > 0.9
+    calm.follow(*rows_of_three(2))
+    assert calm.earned["scaling"] > 0.9
+
+
+def test_the_way_back_to_the_frozen_model_stays_short():
+    calm = pool_of_three()
+    for _ in range(400):
+        calm.follow(*rows_of_three(1))
+
+    assert calm.earned[FROZEN] > 10 * calm.earned["scaling"]
+    assert calm.earned[FROZEN] >= 0.02 / 3
 
 
 def test_who_joins_gets_what_the_evidence_gives_and_all_who_join_no_more_than_an_equal_share():

@@ -111,10 +111,11 @@ class Pool:
         for n, rate in enumerate(weights.RATES):
             before = weights.of(self._by_rate[n])
             told.append(weights.evidence(before, gain))
-            after = weights.follow(before, gain, rate).tolist()
+            rates = [weights.WAY_BACK if name == FROZEN else rate for name in self._by_rate[n]]
+            after = weights.follow(before, gain, np.array(rates) / len(rates)).tolist()
             self._by_rate[n] = dict(zip(self._by_rate[n], after, strict=True))
-        belief = weights.follow(np.array(self._belief), np.array(told), weights.RATE_OF_RATES)
-        self._belief = belief.tolist()
+        shares = np.full(len(told), weights.RATE_OF_RATES / len(told))
+        self._belief = weights.follow(np.array(self._belief), np.array(told), shares).tolist()
 
     def take(self, in_force: InForce) -> None:
         """Go on from what is in force: its experts and their weights."""

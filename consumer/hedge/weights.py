@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from consumer.columns import Float64
 
-# Of all weight so much moves on to everyone with each batch: right where the best expert changes
-# every 50 batches, every 500, every 5,000.
+# Of all weight so much moves on with each batch, to everyone alike: right where the best expert
+# changes every 50 batches, every 500, every 5,000.
 RATES = (0.02, 0.002, 0.0002)
+# But the frozen model gets of this one always: the way back to it stays short.
+WAY_BACK = max(RATES)
 # And of the belief in each rate, so that none is ever out of the question.
 RATE_OF_RATES = 1e-6
 # One row may not decide: its likelihood is taken of a probability inside these.
@@ -49,22 +51,19 @@ def log_likelihood(p: Float64, y: Float64, weight: Float64) -> Float64:
     return found
 
 
-def follow(weights: Float64, gain: Float64, rate: float) -> Float64:
-    """Weights after the evidence `gain: (experts,)` of log likelihoods; each gets of the `rate`.
+def follow(weights: Float64, gain: Float64, shares: Float64) -> Float64:
+    """Weights after the evidence `gain: (experts,)` of log likelihoods; each gets its share.
 
-    An expert of weight 0 is not admitted and stays out.
-
-    >>> follow(np.array([0.5, 0.5, 0.0]), np.array([0.0, -50.0, 9.0]), 0.02).round(2).tolist()
-    [0.99, 0.01, 0.0]
+    >>> gain, shares = np.array([0.0, -50.0]), np.array([0.01, 0.01])
+    >>> follow(np.array([0.5, 0.5]), gain, shares).round(2).tolist()
+    [0.99, 0.01]
     """
-    live = weights > 0
-    w = np.where(live, weights * np.exp(gain - gain[live].max()), 0.0)
-    w = w / w.sum()
-    return np.where(live, (1 - rate) * w + rate / live.sum(), 0.0)
+    w = weights * np.exp(gain - gain.max())
+    found: Float64 = (1 - shares.sum()) * w / w.sum() + shares
+    return found
 
 
 def evidence(weights: Float64, gain: Float64) -> float:
     """Log likelihood of the mixture, where `gain: (experts,)` is each expert's."""
-    live = weights > 0
-    most = float(gain[live].max())
-    return most + math.log(float((weights * np.exp(gain - most))[live].sum()))
+    most = float(gain.max())
+    return most + math.log(float(weights @ np.exp(gain - most)))
