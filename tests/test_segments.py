@@ -14,6 +14,7 @@ from tests.test_hedge import DRIFT, ran, said
 
 V8 = 2
 FEATURES = ["V3", "V14", "V8"]
+NONE = np.zeros((5, 0), np.uint8)
 
 
 def test_rows_are_of_bands_or_of_whole_numbers():
@@ -23,7 +24,7 @@ def test_rows_are_of_bands_or_of_whole_numbers():
     }
     x = np.array([[24, 0, 0], [25, 0, 7], [65, 0, 7], [70, 0, 2.5], [-1, 0, 50]], np.float32)
 
-    found = {name: rows.tolist() for name, rows in Segments(columns, FEATURES).of(x)}
+    found = {name: rows.tolist() for name, rows in Segments(columns, FEATURES).of(x, NONE)}
 
     assert found == {
         "age<25": [True, False, False, False, True],
