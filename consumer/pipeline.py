@@ -335,7 +335,7 @@ class Pipeline:
         if not changed:
             return
         self.healing.thresholds = after
-        self.governor.ordered()
+        self.governor.ordered(changed, standing=recorded)
         if not recorded:
             self.out.commands.append(command)
         self.out.events.append(

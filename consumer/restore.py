@@ -57,7 +57,7 @@ class RegistryTopic:
         self.expiry = Expiry(round(settings.audit.horizon_days * DAY_MS))
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
-        self.thresholds: Mapping[str, float] | None = None  # that a controller has put in force
+        self.thresholds: Mapping[str, float] | None = None  # that stand, see `governor`
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
         self._deployed: Mapping[str, Any] | None = None  # the record
         self._follower = Follower(settings.kafka, settings.topic("registry"))

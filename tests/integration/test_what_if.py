@@ -42,7 +42,7 @@ def test_past_decisions_at_other_prices(
         assert found[name]["reviewed"] == (made == REVIEW).sum()
         expected = [lost + declined * price for price in (5, 50)]
         assert [at["cost"] for at in found[name]["prices"]] == pytest.approx(expected)
-    assert "at 3 each" in commands.run("what-if", *asked_too, *where).out[0]
+    assert "at 3 each" in "".join(commands.run("what-if", *asked_too, *where).out)
 
     shown = commands.run("what-if", *asked, *where)
     assert shown.status == 0
