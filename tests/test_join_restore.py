@@ -122,6 +122,7 @@ def test_rows_of_other_columns_wait_on_and_theirs_are_unknown(columns, declared)
     whole = Join(3, 2, 100, HORIZON_MS, SCHEMA, groups=1, declared=7)
     given = scores(["a", "b"])
     groups = np.array([[3], [5]], np.uint8)
+    given = replace(given, shadow_decision=given.decision + np.array([1, 2], np.int8))
     whole.add(replace(given, transactions=replace(given.transactions, groups=groups)))
     log = [(key.encode(), value) for key, value in whole.changes()]
 
@@ -133,6 +134,7 @@ def test_rows_of_other_columns_wait_on_and_theirs_are_unknown(columns, declared)
     kept = [[3], [5]] if declared == 7 else [[0] * columns] * 2
     assert found.groups.tolist() == kept
     assert found.decision.tolist() == given.decision.tolist()
+    assert found.shadow_decision.tolist() == given.shadow_decision.tolist()
     assert restored.counts["other_model"] == 0
 
 
