@@ -16,6 +16,7 @@ import numpy as np
 
 from consumer import join_cache
 from consumer.columns import Labels, Scores, Transactions
+from consumer.decision import decided
 from consumer.join import Join
 
 FEATURES = 10
@@ -66,8 +67,9 @@ def scores(start: int, rows: int = BATCH) -> Scores:
     x = np.random.default_rng(start).standard_normal((rows, FEATURES), np.float32)
     ids = [f"seed-42-{number:09d}" for number in offset.tolist()]
     score = x[:, 0].copy()
+    made = decided(score, 0.5, 0.9)
     return Scores(
-        Transactions(0, ids, 100 * offset, x, offset), score, score, 0.5, 0.9, 1, "HEALTHY"
+        Transactions(0, ids, 100 * offset, x, offset), score, score, 0.5, made, made, 1, "HEALTHY"
     )
 
 

@@ -264,6 +264,9 @@ def what_if(
         list[float] | None,
         typer.Option(help="Cost of a false alarm; may be given again. [cost.false_alarm]", min=0),
     ] = None,
+    review: Annotated[
+        float | None, typer.Option(help="Cost of a manual review. [cost.review]", min=0)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON instead of a table.")] = False,
     bootstrap_servers: BootstrapServers = None,
     application_id: ApplicationId = None,
@@ -282,6 +285,7 @@ def what_if(
             "application_id": application_id,
             "cost.missed_fraud": fn,
             "cost.false_alarm": fp,
+            "cost.review": review,
         },
     )
     if fn is not None:

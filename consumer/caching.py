@@ -13,9 +13,10 @@ import structlog
 from consumer import join_cache
 from consumer.join import Join
 from consumer.join_cache import Columns
-from consumer.join_record import schema_of
+from consumer.join_record import ROW, schema_of
 from consumer.kafka.reader import Reader
 from consumer.model_directory import Model
+from consumer.segments import Segments
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -35,7 +36,8 @@ class JoinCaches:
     def __init__(self, settings: Settings, model: Model) -> None:
         self._folder = settings.join.cache_dir
         self._settings = settings
-        self._schema = str(schema_of(model.features))
+        declared = Segments(settings.segments, model.features).declared
+        self._schema = f"{ROW:x}-{schema_of(model.features)}-{declared}"
         self._topic = settings.topic("pending")
         self._written_at = time.monotonic()
         self._thread: threading.Thread | None = None

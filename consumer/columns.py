@@ -12,6 +12,7 @@ Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Int8 = NDArray[np.int8]
+UInt8 = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Transactions:
     event_time: Int64  # (rows,) epoch ms
     x: Float32  # (rows, features)
     offset: Int64  # (rows,)
+    groups: UInt8 | None = None  # (rows, columns) of the segments that no feature tells
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -36,6 +38,7 @@ class Transactions:
             self.event_time[part],
             self.x[part],
             self.offset[part],
+            None if self.groups is None else self.groups[part],
         )
 
     @staticmethod
@@ -47,6 +50,9 @@ class Transactions:
             np.concatenate([first.event_time, second.event_time]),
             np.concatenate([first.x, second.x]),
             np.concatenate([first.offset, second.offset]),
+            None
+            if first.groups is None or second.groups is None
+            else np.concatenate([first.groups, second.groups]),
         )
 
 
@@ -107,8 +113,9 @@ class Scores:
     transactions: Transactions
     score: Float32  # (rows,) probability of fraud
     shadow: Float32  # (rows,) the frozen model's
-    threshold: float | Float64  # one for all, or (rows,)
-    decline_threshold: float | Float64
+    threshold: float | Float64  # flagged from there on: one for all, or (rows,)
+    decision: Int8  # (rows,) see `decision`
+    shadow_decision: Int8  # (rows,) what the frozen model would have decided
     adapter_version: int
     state: str
     provisional: bool = False  # made with what no label has confirmed
@@ -131,9 +138,12 @@ class Labelled:
     score: Float32
     shadow: Float32
     threshold: Float64
+    decision: Int8  # see `decision`
+    shadow_decision: Int8
     adapter_version: Int64
     offset: Int64  # of the transaction
     weight: Float64  # how many rows each stands for, itself among them
+    groups: UInt8  # (rows, columns) of the segments that no feature tells
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -152,9 +162,12 @@ class Labelled:
             self.score[part],
             self.shadow[part],
             self.threshold[part],
+            self.decision[part],
+            self.shadow_decision[part],
             self.adapter_version[part],
             self.offset[part],
             self.weight[part],
+            self.groups[part],
         )
 
     def only(self, chosen: NDArray[np.bool_]) -> Labelled:
@@ -172,9 +185,12 @@ class Labelled:
             self.score[at],
             self.shadow[at],
             self.threshold[at],
+            self.decision[at],
+            self.shadow_decision[at],
             self.adapter_version[at],
             self.offset[at],
             self.weight[at],
+            self.groups[at],
         )
 
     @staticmethod
@@ -191,9 +207,12 @@ class Labelled:
             np.concatenate([part.score for part in parts]),
             np.concatenate([part.shadow for part in parts]),
             np.concatenate([part.threshold for part in parts]),
+            np.concatenate([part.decision for part in parts]),
+            np.concatenate([part.shadow_decision for part in parts]),
             np.concatenate([part.adapter_version for part in parts]),
             np.concatenate([part.offset for part in parts]),
             np.concatenate([part.weight for part in parts]),
+            np.concatenate([part.groups for part in parts]),
         )
 
 

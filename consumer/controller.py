@@ -18,6 +18,7 @@ import numpy.typing as npt
 from consumer import costs
 from consumer.columns import Float64
 from consumer.costs import Curve
+from consumer.decision import decided
 
 # Fewer rows say nothing.
 MIN_SAMPLES = 20
@@ -152,7 +153,7 @@ class Controller:
 
     def _error(self, rows: Float64, threshold: float) -> float:
         score, label, weight, missed = rows
-        cost = costs.bill(score, label, threshold, missed, weight).at(self._false_alarm)
+        cost = costs.bill(decided(score, threshold), label, missed, weight).at(self._false_alarm)
         return cost / float(weight.sum())
 
     def _said(self, answer: Answer) -> Answer:

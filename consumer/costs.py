@@ -1,7 +1,9 @@
 """What wrong decisions cost, and which decision is the cheapest.
 
 A fraud that is approved costs what is missed: a fixed sum, or the transaction's amount. A
-legitimate transaction that is flagged costs a false alarm. Money is in one currency throughout.
+legitimate transaction that is declined costs a false alarm. A review costs its price, whatever the
+label, for a person tells the two apart; without a price one that is reviewed counts as declined.
+Money is in one currency throughout.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from consumer.columns import Float32, Float64
+from consumer.decision import APPROVE, REVIEW
 from consumer.errors import SettingsError
 from consumer.settings import Cost
 
@@ -26,30 +29,51 @@ class Bill(NamedTuple):
     """
 
     missed: float  # money lost to frauds that were approved
-    false_alarms: float  # legitimate rows that were flagged, by weight
+    false_alarms: float  # legitimate rows that were declined, by weight
+    reviews: float = 0.0  # money that people's work cost
 
     def at(self, false_alarm: float) -> float:
         """The sum at this price of a false alarm."""
-        return float(self.missed + self.false_alarms * false_alarm)
+        return float(self.missed + self.reviews + self.false_alarms * false_alarm)
 
 
 def bill(
-    score: npt.ArrayLike,
+    decision: npt.ArrayLike,
     label: npt.ArrayLike,
-    threshold: npt.ArrayLike,
     missed: npt.ArrayLike,
     weight: npt.ArrayLike = 1.0,
+    review: float | None = None,
 ) -> Bill:
-    """Bill of the decisions `score >= threshold`.
+    """Bill of decisions (see `decision`).
 
-    All (rows,); all but `score` and `label` may be one number. `missed`: what each row costs if it
-    is a fraud and approved.
+    All (rows,); `missed` and `weight` may be one number. `missed`: what each row costs if it is a
+    fraud and approved. `review`: its price.
     """
-    fraud = np.asarray(label, bool)
-    flagged = np.asarray(score, np.float64) >= np.asarray(threshold, np.float64)
+    fraud, decisions = np.asarray(label, bool), np.asarray(decision)
     weights = np.broadcast_to(np.asarray(weight, np.float64), fraud.shape)
     lost = weights * np.asarray(missed, np.float64)
-    return Bill(float(lost[fraud & ~flagged].sum()), float(weights[~fraud & flagged].sum()))
+    approved, reviewed = decisions == APPROVE, paid(decisions, review)
+    return Bill(
+        float(lost[fraud & approved].sum()),
+        float(weights[~fraud & ~approved & ~reviewed].sum()),
+        float(weights[reviewed].sum()) * (review or 0.0),
+    )
+
+
+def paid(decision: npt.ArrayLike, review: float | None) -> npt.NDArray[np.bool_]:
+    """(rows,) Which decisions are reviews that have a price."""
+    reviewed: npt.NDArray[np.bool_] = np.asarray(decision) == REVIEW
+    return reviewed if review is not None else np.zeros_like(reviewed)
+
+
+def each(
+    decision: npt.ArrayLike, label: npt.ArrayLike, missed: npt.ArrayLike, cost: Cost
+) -> Float64:
+    """(rows,) What each decision cost, at the first price of a false alarm."""
+    fraud, approved = np.asarray(label, bool), np.asarray(decision) == APPROVE
+    lost = approved * np.asarray(missed, np.float64)
+    wrong = np.where(fraud, lost, ~approved * cost.false_alarm[0])
+    return np.where(paid(decision, cost.review), cost.review or 0.0, wrong)
 
 
 def break_even(healed: Bill, frozen: Bill) -> float | None:
@@ -65,13 +89,16 @@ def break_even(healed: Bill, frozen: Bill) -> float | None:
     alarms_saved = frozen.false_alarms - healed.false_alarms
     if alarms_saved == 0:
         return None
-    price = (healed.missed - frozen.missed) / alarms_saved
+    price = (healed.at(0) - frozen.at(0)) / alarms_saved
     return float(price) if price > 0 else None
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """The bill at every threshold that decides some row otherwise than its neighbours do."""
+    """The bill at every threshold that decides some row otherwise than its neighbours do.
+
+    Of one threshold for all, from which on rows are declined: nobody reviews.
+    """
 
     threshold: Float64  # (thresholds,) rising from 0, each at most 1
     missed: Float64  # (thresholds,) as in `Bill`

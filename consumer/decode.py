@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from consumer import plain
-from consumer.columns import Float32, Int64, Labels, Transactions
+from consumer.columns import Float32, Int64, Labels, Transactions, UInt8
 from consumer.settings import LabelInput, TimeFormat, TransactionInput
 
 # Before 2000 no payment stream of today began: such a time is a broken clock or a wrong unit
@@ -46,19 +46,27 @@ class _UnreadableError(Exception):
 class TransactionDecoder:
     """Decodes transactions of one shape; features come out in the model's order."""
 
-    def __init__(self, mapping: TransactionInput, features: Sequence[str], max_bytes: int) -> None:
+    def __init__(
+        self,
+        mapping: TransactionInput,
+        features: Sequence[str],
+        max_bytes: int,
+        groups: plain.Groups | None = None,
+    ) -> None:
+        """`groups`: reads more columns of the messages, see `segments`."""
+        self._groups = groups
         self._features = tuple(features)
         self._max_bytes = max_bytes
-        self._id = _path(mapping.id_path)
-        self._time = _path(mapping.time_path)
+        self._id = path(mapping.id_path)
+        self._time = path(mapping.time_path)
         self._time_of = _time_reader(mapping.time_format)
         self._time_path = mapping.time_path
         self._id_path = mapping.id_path
         # Features without a path of their own share one look-up of their object.
-        self._group = _path(mapping.features_path)
+        self._group = path(mapping.features_path)
         self._group_path = mapping.features_path
-        self._own = {name: (_path(path), path) for name, path in mapping.feature_paths.items()}
-        self._plain = plain.reader(mapping, features, max_bytes, EARLIEST_MS, AHEAD_MS)
+        self._own = {name: (path(at), at) for name, at in mapping.feature_paths.items()}
+        self._plain = plain.reader(mapping, features, max_bytes, EARLIEST_MS, AHEAD_MS, groups)
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
@@ -70,6 +78,7 @@ class TransactionDecoder:
         ids: list[str] = []
         times: list[Int64] = []
         rows: list[Float32] = []
+        groups: list[UInt8] = []
         kept: list[Int64] = []
         rejected: list[Rejected] = []
         place = np.array(offsets, np.int64)
@@ -83,6 +92,8 @@ class TransactionDecoder:
             ids += found[0]
             times.append(found[1])
             rows.append(found[2])
+            if found[3] is not None:
+                groups.append(found[3])
             kept.append(place[chosen])
         if not rows:
             rows.append(np.empty((0, len(self._features)), np.float32))
@@ -93,6 +104,7 @@ class TransactionDecoder:
                 np.concatenate([*times, np.empty(0, np.int64)]),
                 np.concatenate(rows),
                 np.concatenate([*kept, np.empty(0, np.int64)]),
+                None if not groups else np.concatenate(groups),
             ),
             rejected,
         )
@@ -104,6 +116,7 @@ class TransactionDecoder:
         ids: list[str] = []
         times: list[int] = []
         rows: list[list[float]] = []
+        messages: list[Any] = []
         kept: list[int] = []
         rejected: list[Rejected] = []
         for index, value in enumerate(values):
@@ -119,9 +132,11 @@ class TransactionDecoder:
                 continue
             times.append(time_ms)
             rows.append(row)
+            messages.append(message)
             kept.append(index)
         x = np.array(rows, dtype=np.float32).reshape(len(rows), len(self._features))
-        return (ids, np.array(times, dtype=np.int64), x), kept, rejected
+        groups = None if self._groups is None else self._groups(messages)
+        return (ids, np.array(times, dtype=np.int64), x, groups), kept, rejected
 
     def _row(self, message: Any) -> list[float]:
         group = self._group(message)
@@ -153,12 +168,12 @@ class LabelDecoder:
     def __init__(self, mapping: LabelInput, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._mapping = mapping
-        self._id = _path(mapping.id_path)
-        self._label = _path(mapping.label_path)
-        self._time = _path(mapping.time_path)
+        self._id = path(mapping.id_path)
+        self._label = path(mapping.label_path)
+        self._time = path(mapping.time_path)
         self._time_of = _time_reader(mapping.time_format)
-        self._source = _path(mapping.source_path)
-        self._propensity = _path(mapping.propensity_path)
+        self._source = path(mapping.source_path)
+        self._propensity = path(mapping.propensity_path)
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
@@ -219,7 +234,7 @@ def _parse(value: bytes | None, max_bytes: int) -> dict[str, Any]:
     return message
 
 
-def _path(dotted: str) -> Callable[[Any], Any]:
+def path(dotted: str) -> Callable[[Any], Any]:
     """Look-up by a dotted path; `_MISSING` where a step is absent. `''` is the root."""
     steps = tuple(dotted.split(".")) if dotted else ()
     if len(steps) == 1:

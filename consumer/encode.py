@@ -13,9 +13,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from consumer.columns import Labelled, Scores
+from consumer import decision
+from consumer.columns import Int8, Labelled, Scores
 from consumer.events import Event
 from consumer.registry import Snapshot
+from consumer.segments import Segments
 
 # By name: the text of each row, one text for all, or an object of such.
 _Members = Mapping[str, "list[bytes] | bytes | _Members"]
@@ -24,12 +26,6 @@ _Members = Mapping[str, "list[bytes] | bytes | _Members"]
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
     """(key, value) of each score, in the order of the transactions."""
     rows = batch.transactions
-    score64 = batch.score.astype(np.float64)  # as it is published, against the published threshold
-    decision = np.where(
-        score64 >= batch.decline_threshold,
-        "decline",
-        np.where(score64 >= batch.threshold, "review", "approve"),
-    )
     shared = {
         "model_version": model_version,
         "adapter_version": batch.adapter_version,
@@ -43,9 +39,9 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
         {
             "transaction_id": _strings(rows.ids),
             "event_time": _numbers(rows.event_time),
-            "score": _numbers(score64),
+            "score": _numbers(batch.score.astype(np.float64)),
             "shadow_score": _numbers(batch.shadow.astype(np.float64)),
-            "decision": _strings(decision.tolist()),
+            "decision": _decisions(batch.decision),
             "threshold": _numbers(np.broadcast_to(batch.threshold, len(batch))),
             **_alike(shared),
             "offset": _numbers(rows.offset),
@@ -54,11 +50,17 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
 
 
 def labelled(
-    batch: Labelled, topic: str, features: Sequence[str], *, correction: bool = False
+    batch: Labelled,
+    topic: str,
+    features: Sequence[str],
+    segments: Segments | None = None,
+    *,
+    correction: bool = False,
 ) -> Iterator[tuple[str, bytes]]:
     """(key, value) of each joined row, in the order in which the labels came.
 
-    `correction`: the row was joined before, with another label.
+    `correction`: the row was joined before, with another label. `segments`: those declared; None:
+    the rows have none that their messages told.
     """
     x = batch.x.astype(np.float64).T  # (features, rows)
     return _lines(
@@ -74,8 +76,13 @@ def labelled(
             "score": _numbers(batch.score.astype(np.float64)),
             "shadow_score": _numbers(batch.shadow.astype(np.float64)),
             "threshold": _numbers(batch.threshold),
+            "decision": _decisions(batch.decision),
+            "shadow_decision": _decisions(batch.shadow_decision),
             "adapter_version": _numbers(batch.adapter_version),
             "weight": _numbers(batch.weight),
+            "segments": [orjson.dumps(names) for names in segments.named(batch.groups)]
+            if segments is not None and segments.columns
+            else b"[]",
             **_alike({"correction": correction, "topic": topic, "partition": batch.partition}),
             "offset": _numbers(batch.offset),
         },
@@ -119,6 +126,13 @@ def _numbers(column: NDArray[Any]) -> list[bytes]:
     """The text of each number, at least one."""
     text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
     return text[1:-1].split(b",")
+
+
+_DECISIONS = [orjson.dumps(name) for name in decision.NAMES]
+
+
+def _decisions(column: Int8) -> list[bytes]:
+    return [_DECISIONS[code] for code in column.tolist()]
 
 
 def _strings(values: Sequence[str]) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -12,6 +12,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from consumer.columns import Labelled
+from consumer.decision import decided
 from consumer.errors import RegistryError
 from consumer.registry import Place
 
@@ -29,6 +30,20 @@ class Evidence:
 _ARRAYS = tuple(
     field.name for field in fields(Labelled) if field.name not in ("partition", "ids", "source")
 )
+
+
+def _rows(
+    arrays: Mapping[str, np.ndarray[Any, Any]], number: int
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The columns of one request; those of a version before say neither decisions nor groups."""
+    found = {name: arrays.get(f"{number}.{name}") for name in _ARRAYS}
+    none = np.zeros((len(arrays[f"{number}.score"]), 0), np.uint8)
+    before = {
+        "decision": decided(arrays[f"{number}.score"], arrays[f"{number}.threshold"]),
+        "shadow_decision": decided(arrays[f"{number}.shadow"], arrays[f"{number}.threshold"]),
+        "groups": none,
+    }
+    return {name: before[name] if had is None else had for name, had in found.items()}
 
 
 def to_bytes(open_requests: Sequence[Evidence]) -> bytes:
@@ -66,7 +81,7 @@ def from_bytes(data: bytes) -> list[Evidence]:
                     partition=one["partition"],
                     ids=one["ids"],
                     source=one["source"],
-                    **{name: arrays[f"{number}.{name}"] for name in _ARRAYS},
+                    **_rows(arrays, number),
                 ),
                 one["batch"],
                 Place(**one["place"]),

@@ -173,13 +173,12 @@ class _Ended:
 
 
 def _judged(rows: Prequential, cost: Cost) -> Row:
-    healed = metrics.figures(rows.score, rows.label, rows.threshold, rows.weight)
-    frozen = metrics.figures(rows.shadow, rows.label, rows.threshold, rows.weight)
+    healed, frozen = rows.figures()
     found: Row = {name: healed[name] for name in metrics.FIGURES}
     found |= {f"shadow_{name}": frozen[name] for name in metrics.FIGURES}
     counts, shadow_counts = rows.healed(), rows.frozen()
     found["lift"] = counts.accuracy - shadow_counts.accuracy
-    healed_bill, frozen_bill = rows.bills()
+    healed_bill, frozen_bill = rows.bills(cost.review)
     for p in cost.false_alarm:
         found[f"cost_{price(p)}"] = healed_bill.at(p)
         found[f"shadow_cost_{price(p)}"] = frozen_bill.at(p)

@@ -2,12 +2,13 @@
 
 Windows alternate: on one it proposes, on the next it says whether what it last put in force has
 made things worse. Every answer is an event; what changes is in force from the next row on, and on
-the registry topic, from where a restart and the replicas that do not heal take it.
+the registry topic, from where a restart and the replicas that do not heal take it. So is what
+people order over the commands topic, whether the controller is on or not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -29,6 +30,10 @@ from consumer.settings import Settings
 # batch does, so one of larger batches is longer.
 WINDOW_ROWS = 1_000
 
+_DECISION = ("decision.threshold", "decision.decline_threshold")  # they bound each other
+# In the registry's record: people have ordered some of it, so it holds without a controller too.
+ORDERED = "ordered"
+
 _MEANING = {
     "accept": "on rows held out it is cheaper",
     "reject": "on rows held out it is no cheaper",
@@ -40,7 +45,7 @@ _MEANING = {
 
 
 class Governor:
-    """Does nothing but where `decision.controller` is on and this replica heals."""
+    """Decides nothing but where `decision.controller` is on and this replica heals."""
 
     def __init__(
         self, settings: Settings, model: Model, events: Events, out: Outputs, healing: Policy
@@ -57,7 +62,7 @@ class Governor:
         self._events = events
         self._out = out
         self._healing = healing
-        self._followed: Mapping[str, float] | None = None
+        self._standing: dict[str, float] = {}  # the registry's record
         self._begin()
 
     def begin(self, state: Mapping[str, Any] | None) -> None:
@@ -73,11 +78,14 @@ class Governor:
             return {}
         return {"controller": {**self._controller.state(), "judges": self._judges}}
 
-    def follow(self, thresholds: Mapping[str, float] | None) -> None:
-        """Take thresholds of the decision from the registry topic, each once."""
-        if self._on and thresholds is not None and thresholds != self._followed:
-            self._followed = thresholds
-            self._healing.thresholds = self._healing.thresholds.changed(thresholds)
+    def follow(self, standing: Mapping[str, float] | None) -> None:
+        """Take the registry topic's record of thresholds, once."""
+        if standing is None or standing == self._standing:
+            return
+        if self._on or ORDERED in standing:
+            self._standing = dict(standing)
+            values = {name: value for name, value in standing.items() if name != ORDERED}
+            self._healing.thresholds = self._healing.thresholds.changed(values)
 
     def labelled(self, rows: Labelled, place: Place) -> None:
         """Take a labelled batch; where it fills the window, decide."""
@@ -98,10 +106,13 @@ class Governor:
         self._judges = not self._judges
         self._say(answer, place)
 
-    def ordered(self) -> None:
-        """A person has set thresholds: theirs are what a restart begins with."""
-        if self._on and self._healing.heals_here:
-            self._remember()
+    def ordered(self, changed: Collection[str], *, standing: bool) -> None:
+        """A person has set thresholds, `changed` by name.
+
+        `standing`: over the commands topic, for every replica and for those that start later.
+        """
+        if self._healing.heals_here and (standing or self._on):
+            self._remember(changed if standing else _DECISION, ordered=standing)
 
     def _begin(self) -> None:
         threshold, _ = self._healing.thresholds.decision
@@ -147,11 +158,15 @@ class Governor:
                 thresholds=changed,
             )
         )
-        self._remember()
+        self._remember(_DECISION)
 
-    def _remember(self) -> None:
-        low, high = self._healing.thresholds.decision
-        value = orjson.dumps({"decision.threshold": low, "decision.decline_threshold": high})
+    def _remember(self, names: Collection[str], *, ordered: bool = False) -> None:
+        now = self._healing.thresholds.named()
+        both = _DECISION if any(name in _DECISION for name in names) else ()
+        self._standing = self._standing | {name: now[name] for name in (*names, *both)}
+        if ordered:
+            self._standing[ORDERED] = True
+        value = orjson.dumps(self._standing)
         manifest = {
             "base_sha256": self._model.manifest.base_sha256,
             "sha256": states.sha256(value),

@@ -15,6 +15,7 @@ from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.record import Run
 from consumer.model_directory import Model
 from consumer.partitioner import Guess, mismatch
+from consumer.segments import Segments
 from consumer.settings import Settings
 
 # Keys of a poll that the partitioner is guessed from: fifty distinct ones are enough.
@@ -41,8 +42,12 @@ class Intake:
         given = settings.input
         self._transactions = given.transactions.topic
         self._limits = settings.dead_letters
+        segments = Segments(settings.segments, model.features)
         self._decode_transactions = TransactionDecoder(
-            given.transactions, model.features, given.max_message_bytes
+            given.transactions,
+            model.features,
+            given.max_message_bytes,
+            segments.read if segments.columns else None,
         )
         self._decode_labels = LabelDecoder(given.labels, given.max_message_bytes)
         self._breakers: dict[TopicPartition, Breaker] = {}

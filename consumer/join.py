@@ -71,8 +71,13 @@ class Join:
         horizon_ms: int,
         schema: int = 0,
         precedence: Sequence[str] = (),
+        groups: int = 0,
+        declared: int = 0,
     ) -> None:
-        """`schema`: `join_record.schema_of` the features. `precedence`: sources, highest first."""
+        """`schema`: `join_record.schema_of` the features. `precedence`: sources, highest first.
+
+        `groups`: columns of the message that segments are told by, `declared`: their hash.
+        """
         ranks = {name: rank for rank, name in enumerate(precedence)}
         # In the rows' records a source is a code, of early labels it is the name.
         self._ranks = {code: ranks[name] for name, code in source_codes(ranks).items() if name}
@@ -80,8 +85,9 @@ class Join:
         self.seen = 0
         self.clock = 0
         self.schema = schema
+        self.declared = declared
         self.sampling = Sampling(horizon_ms)
-        self.held = HeldRows(row_type(features), max_rows)
+        self.held = HeldRows(row_type(features, groups), max_rows)
         self.early = EarlyLabels(max_rows, self.counts, ranks)
         self._partition = partition
         self._max_rows = max_rows
@@ -211,7 +217,7 @@ class Join:
         """Hold some of the scored rows; returns those whose label had come."""
         rows = scored(self.held.rows.dtype, self.schema, scores, places)
         rows["n"], rows["clock"] = n, clock
-        rows["level"] = self.sampling.level
+        rows["level"], rows["declared"] = self.sampling.level, self.declared
         ids = [scores.transactions.ids[place] for place in places.tolist()]
         found = []
         if met := self.early.meet(hashes):

@@ -10,11 +10,13 @@ A kept row, `ROW`, as scored and, where it has one, with its label:
     event_time i8, clock i8   clock: the latest event time up to and including this row
     offset i8, version i8     of the transaction; of the adapter that scored it
     score f4, shadow f4, threshold f8
+    decision u1, shadow_decision u1
     level i1                  it stands for 2**level rows
     label i1                  -1: none
     labelled_at i8, source u4 xxh32 of who labelled, 0 for nobody named
     propensity f4             with which the label was asked for; NaN: not told
     x f4[features]
+    declared u4, groups u1[]  of the columns of the message that segments are told by; their hash
 
 A label that waits for its transaction, `EARLY`:
 
@@ -28,15 +30,18 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores
+from consumer.decision import decided
 from consumer.id_index import Hashes
 
-ROW = 0x12
+ROW = 0x13
+BEFORE = 0x12  # without decisions and groups; read still
 EARLY = 0x22
 UNLABELLED = -1
 _EARLY = struct.Struct("<BbqfB")
@@ -55,28 +60,33 @@ class Early:
     propensity: float = math.nan
 
 
-def row_type(features: int) -> np.dtype[np.void]:
+def row_type(features: int, groups: int = 0) -> np.dtype[np.void]:
     """Of a kept row; it is held in memory as it is written."""
-    return np.dtype(
-        [
-            ("kind", "u1"),
-            ("schema", "<u4"),
-            ("n", "<i8"),
-            ("event_time", "<i8"),
-            ("clock", "<i8"),
-            ("offset", "<i8"),
-            ("version", "<i8"),
-            ("score", "<f4"),
-            ("shadow", "<f4"),
-            ("threshold", "<f8"),
-            ("level", "i1"),
-            ("label", "i1"),
-            ("labelled_at", "<i8"),
-            ("source", "<u4"),
-            ("propensity", "<f4"),
-            ("x", "<f4", (features,)),
-        ]
-    )
+    last = [("declared", "<u4"), ("groups", "u1", (groups,))]
+    return np.dtype([*_fields(features), *last])
+
+
+def _fields(features: int) -> list[Any]:
+    return [
+        ("kind", "u1"),
+        ("schema", "<u4"),
+        ("n", "<i8"),
+        ("event_time", "<i8"),
+        ("clock", "<i8"),
+        ("offset", "<i8"),
+        ("version", "<i8"),
+        ("score", "<f4"),
+        ("shadow", "<f4"),
+        ("threshold", "<f8"),
+        ("decision", "u1"),
+        ("shadow_decision", "u1"),
+        ("level", "i1"),
+        ("label", "i1"),
+        ("labelled_at", "<i8"),
+        ("source", "<u4"),
+        ("propensity", "<f4"),
+        ("x", "<f4", (features,)),
+    ]
 
 
 def schema_of(features: Sequence[str]) -> int:
@@ -106,9 +116,12 @@ def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int
     rows["score"] = scores.score[places]
     rows["shadow"] = scores.shadow[places]
     rows["threshold"] = np.broadcast_to(scores.threshold, len(scores))[places]
+    rows["decision"] = scores.decision[places]
+    rows["shadow_decision"] = scores.shadow_decision[places]
     rows["label"], rows["labelled_at"], rows["source"] = UNLABELLED, 0, 0
     rows["propensity"] = np.nan
     rows["x"] = transactions.x[places]
+    rows["groups"] = 0 if transactions.groups is None else transactions.groups[places]
     return rows
 
 
@@ -142,9 +155,12 @@ def labelled(labels: Labels, which: Int64, rows: Rows) -> Labelled:
         np.ascontiguousarray(rows["score"]),
         np.ascontiguousarray(rows["shadow"]),
         np.ascontiguousarray(rows["threshold"]),
+        rows["decision"].astype(np.int8),
+        rows["shadow_decision"].astype(np.int8),
         np.ascontiguousarray(rows["version"]),
         np.ascontiguousarray(rows["offset"]),
         np.exp2(rows["level"].astype(np.float64)) / _known(rows["propensity"]),
+        np.ascontiguousarray(rows["groups"]),
     )
 
 
@@ -160,8 +176,33 @@ def row_values(rows: Rows) -> list[bytes]:
 
 
 def is_row(value: bytes, rows: np.dtype[np.void]) -> bool:
-    """Is it a kept row of that many features?"""
+    """Is it a kept row of that many features and columns?"""
     return len(value) == rows.itemsize and value[0] == ROW
+
+
+def as_now(value: bytes, rows: np.dtype[np.void]) -> bytes:
+    """A kept row of the format before, or with other columns, as one of `rows`; else itself.
+
+    A row that does not tell what was decided was flagged by its threshold alone, and declined; its
+    columns are unknown.
+    """
+    features = rows["x"].shape[0]
+    if value[:1] == bytes([ROW]) and len(value) >= row_type(features).itemsize:
+        given = np.frombuffer(value, row_type(features), 1)
+    else:
+        fields = [field for field in _fields(features) if "decision" not in field[0]]
+        if value[:1] != bytes([BEFORE]) or len(value) != np.dtype(fields).itemsize:
+            return value
+        given = np.frombuffer(value, np.dtype(fields), 1)
+    row = np.zeros(1, rows)
+    for name in given.dtype.names or ():
+        if name not in ("kind", "declared", "groups"):
+            row[name] = given[name]
+    row["kind"] = ROW
+    if "decision" not in (given.dtype.names or ()):
+        for name, score in (("decision", "score"), ("shadow_decision", "shadow")):
+            row[name] = decided(given[score], given["threshold"])
+    return row.tobytes()
 
 
 def early_value(early: Early) -> bytes:

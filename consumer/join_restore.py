@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from consumer.columns import Int64
 from consumer.id_index import Hashes
-from consumer.join_record import early_value, id_hashes, is_row, opaque, read_early, taken
+from consumer.join_record import (
+    as_now,
+    early_value,
+    id_hashes,
+    is_row,
+    opaque,
+    read_early,
+    taken,
+)
 from consumer.sampling import within
 
 if TYPE_CHECKING:
@@ -34,6 +42,7 @@ def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], be
     if not len(keys):
         return
     row_type = join.held.rows.dtype
+    values = [v if v is None or is_row(v, row_type) else as_now(v, row_type) for v in values]
     given = [value for value in values if value is not None and is_row(value, row_type)]
     rows = np.frombuffer(b"".join(given), row_type)
     hashes = id_hashes(keys)
@@ -53,7 +62,10 @@ def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], be
     join.early.meet(hashes[chosen])
     kept = chosen[row[chosen] >= 0]
     gone = chosen[row[chosen] < 0]
-    join.held.replace(taken(rows, row[kept]), hashes[kept])
+    held = taken(rows, row[kept])
+    held["groups"][held["declared"] != join.declared] = 0  # of other columns: unknown
+    held["declared"] = join.declared
+    join.held.replace(held, hashes[kept])
     join.held.leave(hashes[gone])
     for place in gone.tolist():
         value = values[place]

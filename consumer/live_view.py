@@ -83,7 +83,9 @@ class LiveView:
             f"{status.labelled:,} labelled",
             f"{status.dead_letters:,} dead letters",
         )
-        head.add_row(f"{sum(status.lag.values()):,} behind", *_shortened(status.paused))
+        beyond = [Text(f"{status.beyond:,} beyond reviews")] if status.beyond else []
+        behind = f"{sum(status.lag.values()):,} behind"
+        head.add_row(behind, *[*beyond, *_shortened(status.paused)][:3])
         lines = Table.grid(padding=(0, 2))
         lines.add_column(justify="right")
         lines.add_column()

@@ -169,7 +169,11 @@ class Loop:
         if deployed is not None:
             log.info("resuming from the registry", adapter_version=deployed.version)
         self._pipeline = Pipeline(
-            settings, self._model, restored=self._registry.registry, stage=self._stage
+            settings,
+            self._model,
+            restored=self._registry.registry,
+            stage=self._stage,
+            partitions=self._topics.partitions,
         )
         opened.callback(self._pipeline.healing.close, CLOSE_S)
         self._pipeline.governor.follow(self._registry.thresholds)

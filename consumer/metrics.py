@@ -148,10 +148,21 @@ def figures(
     weight: npt.ArrayLike | None = None,
 ) -> dict[str, float | None]:
     """Rows (unweighted) and every figure of `FIGURES`; all but `rows` are None without rows."""
+    flagged = np.asarray(score, np.float64) >= np.asarray(threshold, np.float64)
+    return of_decisions(score, label, flagged, weight)
+
+
+def of_decisions(
+    score: npt.ArrayLike,
+    label: npt.ArrayLike,
+    decision: npt.ArrayLike,
+    weight: npt.ArrayLike | None = None,
+) -> dict[str, float | None]:
+    """The same of rows that were decided already: flagged is whatever was not approved (0)."""
     rows = len(np.asarray(label))
     if rows == 0:
         return {"rows": 0, **dict.fromkeys(FIGURES)}
-    counts = confusion(score, label, threshold, weight)
+    counts = confusion(decision, label, 1, weight)
     return {
         "rows": rows,
         "accuracy": counts.accuracy,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from consumer.breaker import Trip
@@ -126,10 +126,18 @@ def rules_disagree(events: Events, place: Place, found: Iterable[Disagreement]) 
         )
 
 
-def prequential(events: Events, place: Place, window: Window, *, conditional: bool) -> Event:
+def prequential(
+    events: Events,
+    place: Place,
+    window: Window,
+    reviews: Mapping[str, int],
+    *,
+    conditional: bool,
+) -> Event:
     """Figures of both models over a window of joined rows, and over all of them.
 
-    `conditional`: only of rows that were chosen to be labelled, nobody knows how.
+    `reviews`: of all rows scored so far; empty where there is no limit. `conditional`: only of rows
+    that were chosen to be labelled, nobody knows how.
     """
     healed, frozen = window.healed.figures, window.frozen.figures
     return events.at(
@@ -146,11 +154,16 @@ def prequential(events: Events, place: Place, window: Window, *, conditional: bo
         frozen_so_far=window.frozen_so_far.figures,
         standard_errors=_errors(window),
         **_segments(window),
+        **_reviews(reviews),
     )
 
 
 def _segments(window: Window) -> dict[str, Any]:
     return {"segments": window.segments} if window.segments else {}
+
+
+def _reviews(reviews: Mapping[str, int]) -> dict[str, Any]:
+    return {"reviews": reviews} if reviews else {}
 
 
 def _errors(window: Window) -> dict[str, Any] | None:

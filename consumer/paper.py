@@ -223,7 +223,7 @@ class Paper(Policy):
 
     def _without_heal(self, evidence: Evidence, action: str) -> None:
         rows = evidence.rows
-        found = metrics.figures(rows.score, rows.is_fraud, rows.threshold)
+        found = metrics.of_decisions(rows.score, rows.is_fraud, rows.decision)
         self._health.update(_number(found, "accuracy"), _number(found, "f1"), after_heal=False)
         self._labelled_event(evidence, action, found)
 

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from consumer.columns import Float32, Labelled
+from consumer.decision import Reviews
 from consumer.join import Join
 from consumer.policy import HEALTHY
 from consumer.registry import InForce, Place
@@ -69,6 +70,7 @@ class Partition:
     join: Join
     running: Running
     rules: RuleEvidence
+    reviews: Reviews
     active: InForce | None = None  # for the rows of the current batch
     rows: list[Float32] = field(default_factory=list)  # of it, where the policy remembers
     start_ms: int = 0  # event time of its first
@@ -100,6 +102,7 @@ class Partition:
             "join": self.join.state(),
             "running": self.running.state(),
             "rules": self.rules.state(),
+            "reviews": self.reviews.state(),
             "active": self.active.record("") if self.active else None,
             "state": self.state,
             "batches": self.batches,
@@ -152,4 +155,6 @@ class Partition:
         self.label_counts = Counter(state["label_counts"])
         self.running.load(state["running"])
         self.rules.load(state.get("rules", {}))
+        self.reviews.load(state.get("reviews", {}))
+        self.running.review_share = self.reviews.share
         self.dead = {topic: DeadLetters.of(dead) for topic, dead in state["dead"].items()}

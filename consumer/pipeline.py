@@ -16,6 +16,7 @@ from consumer import chain, costs, failpoints, notices
 from consumer.breaker import Trip
 from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, Transactions
 from consumer.command import Command, SetThresholds
+from consumer.decision import APPROVE, Reviews, share_of
 from consumer.errors import ThresholdError
 from consumer.events import Events
 from consumer.evidence import Evidence
@@ -54,8 +55,14 @@ class Pipeline:
         *,
         restored: Registry | None = None,
         stage: Stage = off,
+        partitions: int = 1,
     ) -> None:
-        """`stage`: is told which stage works, so that a driver can time it."""
+        """`stage`: is told which stage works, so that a driver can time it.
+
+        `partitions`: of the topic of transactions, ours or not: they share the reviews of an hour.
+        """
+        self._of = partitions
+        self._segments = Segments(settings.segments, model.features)
         self._settings = settings
         self._model = model
         self._topic = settings.input.transactions.topic
@@ -113,14 +120,17 @@ class Pipeline:
                     round(settings.join.horizon_days * DAY_MS),
                     schema_of(self._model.features),
                     settings.input.labels.precedence,
+                    self._segments.columns,
+                    self._segments.declared,
                 ),
                 Running(
                     settings.prequential.window_rows,
                     settings.cost,
                     self._model.features,
-                    Segments(settings.segments, self._model.features),
+                    self._segments,
                 ),
                 RuleEvidence(self._model.rules),
+                Reviews(self._reviews_of(number)),
             )
             if restored and number in restored:
                 found = restored[number]
@@ -202,11 +212,20 @@ class Pipeline:
         with self._stage("score"):
             score, shadow = self._scorer(transactions.x, part.active)
         thresholds = self.healing.thresholds
+        # Float64: as they are published, against thresholds as they are published.
+        decision, shadow_decision, threshold = part.reviews.decide(
+            score.astype(np.float64),
+            shadow.astype(np.float64),
+            *self._limits(transactions.x),
+            transactions.event_time,
+        )
         scores = Scores(
             transactions,
             score,
             shadow,
-            *self._limits(transactions.x),
+            threshold,
+            decision,
+            shadow_decision,
             part.active.version,
             part.state,
             part.active.provisional,
@@ -258,6 +277,8 @@ class Pipeline:
         rows = part.watch.rows
         with self._stage("watch"):
             signal = part.watch.end(self.healing.thresholds)
+        part.reviews.batch_ended()
+        part.running.review_share = part.reviews.share
         part.batches += 1
         raised, part.alarm = bool(part.alarm), signal.reasons
         if signal.alarm:
@@ -314,7 +335,7 @@ class Pipeline:
         if not changed:
             return
         self.healing.thresholds = after
-        self.governor.ordered()
+        self.governor.ordered(changed, standing=recorded)
         if not recorded:
             self.out.commands.append(command)
         self.out.events.append(
@@ -385,15 +406,23 @@ class Pipeline:
             self._last,
             dead_letters=sum(d.counts.total() for part in parts for d in part.dead.values()),
             labels=dict(labels),
+            beyond=sum(part.reviews.healed.beyond for part in parts),
         )
 
-    def _limits(self, x: Float32) -> tuple[float | Float64, float | Float64]:
-        """Thresholds of the decision on `x: (rows, features)`."""
+    def _limits(self, x: Float32) -> tuple[float | Float64, float | Float64, float | Float64]:
+        """Thresholds of the decision on `x: (rows, features)`; the third: without reviews."""
         cost, decision = self._settings.cost, self.healing.thresholds.decision
-        if not self._settings.by_amount:
-            return decision
+        if cost.reviews_per_hour is None and not self._settings.by_amount:
+            return *decision, decision[1]
         missed = costs.amounts(cost, self._model.features, x)
-        return costs.bounds(missed, cost.false_alarm[0], cost.review)
+        even, _ = costs.bounds(missed, cost.false_alarm[0], None)
+        if not self._settings.by_amount:
+            return *decision, even
+        return *costs.bounds(missed, cost.false_alarm[0], cost.review), even
+
+    def _reviews_of(self, partition: int) -> int | None:
+        per_hour = self._settings.cost.reviews_per_hour
+        return None if per_hour is None else share_of(per_hour, partition, self._of)
 
     def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
         part.first_offset = int(transactions.offset[0])
@@ -458,8 +487,8 @@ class Pipeline:
         self.out.labelled.append(rows)
         fraud = rows.is_fraud == 1
         part.joined += len(rows)
-        part.right += int(((rows.score >= rows.threshold) == fraud).sum())
-        part.shadow_right += int(((rows.shadow >= rows.threshold) == fraud).sum())
+        part.right += int(((rows.decision != APPROVE) == fraud).sum())
+        part.shadow_right += int(((rows.shadow_decision != APPROVE) == fraud).sum())
         with self._stage("watch"):
             windows = list(part.running.add(rows))
         for window in windows:
@@ -473,7 +502,9 @@ class Pipeline:
             conditional = self._settings.input.labels.selected
             conditional &= part.join.counts["chosen"] < part.labels
             self.out.events.append(
-                notices.prequential(self._events, place, window, conditional=conditional)
+                notices.prequential(
+                    self._events, place, window, part.reviews.told(), conditional=conditional
+                )
             )
         part.labelled.append(rows)
         with self._stage("heal"):

@@ -7,7 +7,7 @@ whatever the reason, the whole piece is read by `decode`, which names it. Both g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from consumer.columns import Float32, Int64
+from consumer.columns import Float32, Int64, UInt8
 from consumer.settings import TransactionInput
 
 # One odd message sends so many to the slow path: at one in a thousand a twentieth of all, and the
@@ -25,7 +25,9 @@ PIECE = 128
 _ODD = (KeyError, TypeError, OverflowError, ValueError)
 _NUMBERS = {float, int}
 
-Columns = tuple[list[str], Int64, Float32]  # ids, event times, (rows, features)
+# Ids, event times, (rows, features), and (rows, columns) of what else was asked for.
+Columns = tuple[list[str], Int64, Float32, UInt8 | None]
+Groups = Callable[[Sequence[Any]], UInt8]  # of decoded messages
 
 
 def reader(
@@ -34,6 +36,7 @@ def reader(
     max_bytes: int,
     earliest_ms: int,
     ahead_ms: int,
+    groups: Groups | None = None,
 ) -> Callable[[Sequence[bytes | None], int], Columns | None]:
     """A function of messages and now in ms: their columns, or None where one of them is odd.
 
@@ -54,9 +57,11 @@ def reader(
         try:
             if max(map(len, values)) > max_bytes:  # type: ignore[arg-type]
                 return None
-            found = list(map(of_message, map(orjson.loads, values)))  # type: ignore[arg-type]
-            ids, times, groups = zip(*found, strict=True)
-            numbers = list(chain.from_iterable(map(of_group, groups)))
+            messages: Iterable[Any] = map(orjson.loads, values)  # type: ignore[arg-type]
+            if groups is not None:
+                messages = list(messages)
+            ids, times, objects = zip(*map(of_message, messages), strict=True)
+            numbers = list(chain.from_iterable(map(of_group, objects)))
             if (
                 {*map(type, ids)} != {str}
                 or not all(ids)
@@ -73,7 +78,8 @@ def reader(
             return None
         if event_time.min() < earliest_ms or event_time.max() > now_ms + ahead_ms:
             return None
-        return list(ids), event_time, wide.astype(np.float32).reshape(len(values), width)
+        x = wide.astype(np.float32).reshape(len(values), width)
+        return list(ids), event_time, x, None if groups is None else groups(list(messages))
 
     return read
 

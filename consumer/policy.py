@@ -322,8 +322,8 @@ class Policy(ABC):
     def _labelled_event(self, evidence: Evidence, action: str, in_force: dict[str, Any]) -> None:
         """Figures of the batch: prequential healed and frozen, and of what is now in force."""
         rows = evidence.rows
-        healed = metrics.figures(rows.score, rows.is_fraud, rows.threshold)
-        frozen = metrics.figures(rows.shadow, rows.is_fraud, rows.threshold)
+        healed = metrics.of_decisions(rows.score, rows.is_fraud, rows.decision)
+        frozen = metrics.of_decisions(rows.shadow, rows.is_fraud, rows.shadow_decision)
         self._events_of(
             evidence,
             "batch-labelled",

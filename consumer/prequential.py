@@ -15,6 +15,7 @@ import numpy as np
 from consumer import costs, metrics
 from consumer.columns import Float64, Int8, Int64
 from consumer.costs import Bill, Curve
+from consumer.decision import REVIEW, published
 from consumer.errors import DataError
 from consumer.settings import Cost
 
@@ -29,6 +30,8 @@ class Prequential:
     score: Float64  # (rows,) as published
     shadow: Float64  # (rows,) the frozen model's
     threshold: Float64  # (rows,) in force when the row was scored
+    decision: Int8  # (rows,) see `decision`
+    shadow_decision: Int8  # (rows,) what the frozen model would have decided
     weight: Float64  # (rows,) rows that each stands for
     missed: Float64  # (rows,) what it costs if it is a fraud and not flagged
 
@@ -43,6 +46,8 @@ class Prequential:
             self.score[rows],
             self.shadow[rows],
             self.threshold[rows],
+            self.decision[rows],
+            self.shadow_decision[rows],
             self.weight[rows],
             self.missed[rows],
         )
@@ -55,18 +60,33 @@ class Prequential:
 
     def healed(self) -> metrics.Confusion:
         """Decisions that were in force."""
-        return metrics.confusion(self.score, self.label, self.threshold, self.weight)
+        return metrics.confusion(self.decision, self.label, REVIEW, self.weight)
 
     def frozen(self) -> metrics.Confusion:
-        """Decisions of the frozen model, at the same thresholds."""
-        return metrics.confusion(self.shadow, self.label, self.threshold, self.weight)
+        """Decisions of the frozen model, by the same rule."""
+        return metrics.confusion(self.shadow_decision, self.label, REVIEW, self.weight)
 
-    def bills(self) -> tuple[Bill, Bill]:
-        """What both came to."""
-        label, threshold, missed, weight = self.label, self.threshold, self.missed, self.weight
+    def figures(self) -> tuple[dict[str, float | None], dict[str, float | None]]:
+        """Of both, as `metrics` gives them."""
+        label, weight = self.label, self.weight
         return (
-            costs.bill(self.score, label, threshold, missed, weight),
-            costs.bill(self.shadow, label, threshold, missed, weight),
+            metrics.of_decisions(self.score, label, self.decision, weight),
+            metrics.of_decisions(self.shadow, label, self.shadow_decision, weight),
+        )
+
+    def reviewed(self) -> tuple[float, float]:
+        """What people looked at, and would have with the frozen model, by weight."""
+        return (
+            float(self.weight[self.decision == REVIEW].sum()),
+            float(self.weight[self.shadow_decision == REVIEW].sum()),
+        )
+
+    def bills(self, review: float | None) -> tuple[Bill, Bill]:
+        """What both came to; `review`: the price of one."""
+        label, missed, weight = self.label, self.missed, self.weight
+        return (
+            costs.bill(self.decision, label, missed, weight, review),
+            costs.bill(self.shadow_decision, label, missed, weight, review),
         )
 
     def curves(self) -> tuple[Curve, Curve]:
@@ -89,6 +109,7 @@ def prequential(rows: Iterable[Mapping[str, Any]], cost: Cost | None = None) -> 
     """
     partition, offset, label = array("q"), array("q"), array("b")
     score, shadow, threshold, weight = array("d"), array("d"), array("d"), array("d")
+    decision, shadow_decision = array("b"), array("b")
     cost = cost or Cost()
     missed = array("d")
     for row in rows:
@@ -98,6 +119,9 @@ def prequential(rows: Iterable[Mapping[str, Any]], cost: Cost | None = None) -> 
         score.append(row["score"])
         shadow.append(row["shadow_score"])
         threshold.append(row["threshold"])
+        decided, shadow_decided = published(row)
+        decision.append(decided)
+        shadow_decision.append(shadow_decided)
         weight.append(row["weight"])
         missed.append(_missed(row, cost))
     columns = Prequential(
@@ -107,6 +131,8 @@ def prequential(rows: Iterable[Mapping[str, Any]], cost: Cost | None = None) -> 
         np.array(score, np.float64),
         np.array(shadow, np.float64),
         np.array(threshold, np.float64),
+        np.array(decision, np.int8),
+        np.array(shadow_decision, np.int8),
         np.array(weight, np.float64),
         np.array(missed, np.float64),
     )

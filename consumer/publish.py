@@ -17,6 +17,7 @@ from consumer.kafka.sink import Sink
 from consumer.outputs import Outputs
 from consumer.profile import Stage, off
 from consumer.registry import DEPLOYED
+from consumer.segments import Segments
 from consumer.settings import Settings
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class Publisher:
         self._settings = settings
         self._sink = sink
         self._features = features
+        self._segments = Segments(settings.segments, features)
         self._model_version = model_version
         self._stage = stage
         self._transactions = settings.input.transactions.topic
@@ -69,7 +71,11 @@ class Publisher:
                 with self._stage("encode"):
                     encoded = list(
                         encode.labelled(
-                            rows, self._transactions, self._features, correction=correction
+                            rows,
+                            self._transactions,
+                            self._features,
+                            self._segments,
+                            correction=correction,
                         )
                     )
                 self._produce("labelled", encoded, rows.partition)

@@ -49,6 +49,7 @@ class Report:
     rollbacks: int
     healed: dict[str, float | None]  # as metrics.figures gives them
     frozen: dict[str, float | None]
+    reviewed: tuple[float, float]  # labelled rows, by weight: healed and frozen
     costs: dict[float, tuple[float, float]]  # by price of a false alarm: (healed, frozen)
     break_even: float | None  # price of a false alarm at which both cost the same
 
@@ -82,6 +83,8 @@ def summary(found: Report) -> list[str]:
         if healed is not None and frozen is not None:
             shown = name.replace("_", " ")
             lines.append(f"{shown:<18} healed {healed:.3f}   frozen {frozen:.3f}")
+    if any(found.reviewed):
+        lines.append("reviewed           healed {:,.0f}   frozen {:,.0f}".format(*found.reviewed))
     for price, (healed_cost, frozen_cost) in found.costs.items():
         lines.append(
             f"expected cost at {price:,g} a false alarm: healed {healed_cost:,.0f}, "
@@ -143,7 +146,9 @@ def _headline(
     found: Messages, settings: Settings, out: Path, files: tuple[Path, ...], table: Table
 ) -> Report:
     rows, cost = found.labelled, settings.cost
-    healed, frozen = rows.bills()
+    healed, frozen = rows.bills(cost.review)
+    reviewed, frozen_reviewed = rows.reviewed()
+    figures, frozen_figures = rows.figures()
     return Report(
         folder=out,
         files=files,
@@ -153,8 +158,9 @@ def _headline(
         alarms=int(table.flags("alarm").sum()),
         heals=len(export.of(found.events, "heal-deployed")),
         rollbacks=len(export.of(found.events, "rollback")),
-        healed=metrics.figures(rows.score, rows.label, rows.threshold, rows.weight),
-        frozen=metrics.figures(rows.shadow, rows.label, rows.threshold, rows.weight),
+        healed=figures,
+        frozen=frozen_figures,
+        reviewed=(reviewed, frozen_reviewed),
         costs={price: (healed.at(price), frozen.at(price)) for price in cost.false_alarm},
         break_even=break_even(healed, frozen),
     )

@@ -11,7 +11,7 @@ import orjson
 import structlog
 from confluent_kafka import Message
 
-from consumer import evidence, failpoints, states
+from consumer import decision, evidence, failpoints, states
 from consumer.chain import Head
 from consumer.columns import Labelled, Transactions
 from consumer.decode import TransactionDecoder
@@ -32,6 +32,7 @@ from consumer.registry import (
     Registry,
     Snapshot,
 )
+from consumer.segments import Segments
 from consumer.settings import DAY_MS, Settings
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class RegistryTopic:
         self.expiry = Expiry(round(settings.audit.horizon_days * DAY_MS))
         self.moments: Moments | None = None
         self.open_requests: Sequence[Evidence] = ()
-        self.thresholds: Mapping[str, float] | None = None  # that a controller has put in force
+        self.thresholds: Mapping[str, float] | None = None  # that stand, see `governor`
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
         self._deployed: Mapping[str, Any] | None = None  # the record
         self._follower = Follower(settings.kafka, settings.topic("registry"))
@@ -291,7 +292,9 @@ def labelled(
         rows = [
             {**row, "is_fraud": later.get(row["transaction_id"], row["is_fraud"])} for row in rows
         ]
-    return _labelled(number, rows[-count:], features) if rows else None
+    if not rows:
+        return None
+    return _labelled(number, rows[-count:], features, Segments(settings.segments, features))
 
 
 def transactions(
@@ -360,9 +363,13 @@ def _bytes(value: bytes | str | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
 
-def _labelled(number: int, rows: list[dict[str, Any]], features: Sequence[str]) -> Labelled:
+def _labelled(
+    number: int, rows: list[dict[str, Any]], features: Sequence[str], segments: Segments
+) -> Labelled:
     def column(name: str, of: type) -> Any:
         return np.array([row[name] for row in rows], of)
+
+    decisions = np.array([decision.published(row) for row in rows], np.int8)
 
     return Labelled(
         partition=number,
@@ -375,9 +382,12 @@ def _labelled(number: int, rows: list[dict[str, Any]], features: Sequence[str]) 
         score=column("score", np.float32),
         shadow=column("shadow_score", np.float32),
         threshold=column("threshold", np.float64),
+        decision=decisions[:, 0],
+        shadow_decision=decisions[:, 1],
         adapter_version=column("adapter_version", np.int64),
         offset=column("offset", np.int64),
         weight=column("weight", np.float64),
+        groups=segments.coded([row.get("segments", ()) for row in rows]),
     )
 
 

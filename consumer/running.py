@@ -30,10 +30,10 @@ class Measured:
     standard_errors: Figures | None
 
     @staticmethod
-    def of(tally: Tally, cost: Cost) -> Measured:
-        """What a tally says at these prices."""
+    def of(tally: Tally, cost: Cost, review_share: float | None) -> Measured:
+        """What a tally says at these prices; `review_share`: of rows that people can look at."""
         fixed = cost.missed_fraud if cost.amount_feature is None else None
-        prices = (fixed, cost.false_alarm, cost.review_share)
+        prices = (fixed, cost.false_alarm, review_share, cost.review)
         errors = tally.standard_errors(*prices) if tally.sampled else None
         return Measured(tally.figures(*prices), errors)
 
@@ -67,6 +67,7 @@ class Running:
     ) -> None:
         """`features`: names of the rows' columns, `cost.amount_feature` among them if it is set."""
         self._segments = segments
+        self.review_share: float | None = None  # of rows that people can look at, where known
         self._by_segment: dict[str, Float64] = {}  # sums over the window that is being filled
         self._window_rows = window_rows
         self._cost = cost
@@ -84,10 +85,10 @@ class Running:
             room = max(1, self._window_rows - self._healed.rows)
             stop = min(start + room, len(rows))
             part = slice(start, stop)
-            label, threshold = rows.is_fraud[part], rows.threshold[part]
-            weight, missed = rows.weight[part], self._missed(rows.x[part])
-            self._healed.add(rows.score[part], label, threshold, weight, missed)
-            self._frozen.add(rows.shadow[part], label, threshold, weight, missed)
+            label, weight = rows.is_fraud[part], rows.weight[part]
+            missed = self._missed(rows.x[part])
+            self._healed.add(rows.score[part], label, rows.decision[part], weight, missed)
+            self._frozen.add(rows.shadow[part], label, rows.shadow_decision[part], weight, missed)
             self._add_segments(rows, part, missed)
             start = stop
             if self._healed.rows >= self._window_rows:
@@ -101,20 +102,19 @@ class Running:
         filled: most of those that a correction concerns are long published.
         """
         changed = np.flatnonzero(rows.is_fraud != was)
-        for score, tally in (
-            (rows.score[changed], self._healed_before),
-            (rows.shadow[changed], self._frozen_before),
+        for score, decision, tally in (
+            (rows.score[changed], rows.decision[changed], self._healed_before),
+            (rows.shadow[changed], rows.shadow_decision[changed], self._frozen_before),
         ):
-            threshold, weight = rows.threshold[changed], rows.weight[changed]
-            missed = self._missed(rows.x[changed])
-            tally.add(score, was[changed], threshold, -weight, missed)
-            tally.add(score, rows.is_fraud[changed], threshold, weight, missed)
+            weight, missed = rows.weight[changed], self._missed(rows.x[changed])
+            tally.add(score, was[changed], decision, -weight, missed)
+            tally.add(score, rows.is_fraud[changed], decision, weight, missed)
 
     def so_far(self) -> tuple[Measured, Measured]:
         """Healed and frozen, over all rows."""
         healed = self._healed_before.merged(self._healed)
         frozen = self._frozen_before.merged(self._frozen)
-        return Measured.of(healed, self._cost), Measured.of(frozen, self._cost)
+        return self._measured(healed), self._measured(frozen)
 
     def state(self) -> dict[str, Any]:
         """All of it as plain JSON: some 10 KB, 36 KB with every bin in use."""
@@ -140,15 +140,17 @@ class Running:
     def _add_segments(self, rows: Labelled, part: slice, missed: Float64) -> None:
         if self._segments is None:
             return
-        label, threshold = rows.is_fraud[part] == 1, rows.threshold[part]
+        label = rows.is_fraud[part] == 1
         columns = [np.ones(len(label))]
-        for score in (rows.score[part], rows.shadow[part]):
+        for score, decision in (
+            (rows.score[part], rows.decision[part]),
+            (rows.shadow[part], rows.shadow_decision[part]),
+        ):
             p = np.clip(score.astype(np.float64), LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP)
-            flagged = score >= threshold
-            cost = np.where(label, ~flagged * missed, flagged * self._cost.false_alarm[0])
+            cost = costs.each(decision, label, missed, self._cost)
             columns += [-np.log(np.where(label, p, 1 - p)), cost]
         values = np.stack(columns, axis=1) * rows.weight[part][:, None]  # (rows, sums)
-        for name, chosen in self._segments.of(rows.x[part]):
+        for name, chosen in self._segments.of(rows.x[part], rows.groups[part]):
             sums = self._by_segment.setdefault(name, np.zeros(len(columns)))
             # Row by row, as in a tally: chunks must not change the last digits.
             self._by_segment[name] = np.add.accumulate(np.vstack([sums, values[chosen]]))[-1]
@@ -161,6 +163,9 @@ class Running:
         self._by_segment = {}
         return found
 
+    def _measured(self, tally: Tally) -> Measured:
+        return Measured.of(tally, self._cost, self.review_share)
+
     def _missed(self, x: Float32) -> Float64:
         return costs.amounts(self._cost, self._features, x)
 
@@ -168,8 +173,8 @@ class Running:
         window = Window(
             self._number,
             last,
-            Measured.of(self._healed, self._cost),
-            Measured.of(self._frozen, self._cost),
+            self._measured(self._healed),
+            self._measured(self._frozen),
             *self.so_far(),
             self._of_segments(),
         )

@@ -309,30 +309,54 @@ class Cost(Section):
     review: float | None = Field(
         None,
         ge=0,
-        description="Cost of one manual review; decision.from_costs has transactions reviewed "
-        "where that is cheapest, and none without it. Expected costs leave reviews out.",
+        description="Cost of one manual review, in decisions (decision.from_costs has transactions "
+        "reviewed where that is cheapest, and none without it) and in expected costs; without it a "
+        "review counts there as a decline.",
     )
-    review_share: float = Field(
-        0.01,
-        gt=0,
-        le=1,
-        description="Share of transactions that people can review; gives the recall at capacity.",
+    reviews_per_hour: int | None = Field(
+        None,
+        ge=0,
+        description="Transactions that people can review in an hour of event time, each partition "
+        "an equal part; past it they are declined or approved, whichever is the cheaper. Gives the "
+        "recall at capacity.",
     )
 
 
 class Segment(Section):
     """A declared column of groups of transactions."""
 
-    feature: str = Field(description="Feature of the model that tells the group.")
+    feature: str | None = Field(None, description="Feature of the model that tells the group.")
+    path: str | None = Field(
+        None,
+        min_length=1,
+        description="Or the dotted path, from the root of the transaction's message, to a column "
+        "that is no feature.",
+    )
     cuts: list[float] = Field(
         default_factory=list,
-        description="Bounds of its bands, rising; without any: its whole numbers, 0 to 49.",
+        max_length=50,
+        description="Bounds of its bands, rising; of a feature without any: its whole numbers, "
+        "0 to 49.",
+    )
+    values: list[str | int] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Or, of a column of the message, the texts and whole numbers that are a group "
+        "each; all others are one together.",
     )
 
     @model_validator(mode="after")
-    def _rising(self) -> Segment:
+    def _sound(self) -> Segment:
+        if (self.feature is None) == (self.path is None):
+            raise ValueError("name either a feature or a path")
         if any(high <= low for low, high in itertools.pairwise(self.cuts)):
             raise ValueError("cuts must rise")
+        if self.feature is not None and self.values:
+            raise ValueError("values go with a path; of a feature give cuts, or neither")
+        if self.path is not None and bool(self.cuts) == bool(self.values):
+            raise ValueError("with a path give either cuts or values")
+        if len({str(value) for value in self.values}) < len(self.values):
+            raise ValueError("a value is given twice")
         return self
 
 
@@ -408,7 +432,8 @@ class Settings(BaseSettings):
     segments: dict[str, Segment] = Field(
         default_factory=dict,
         description="Columns of groups that no heal may harm, by name: "
-        '{ age = { feature = "customer_age", cuts = [25.0, 65.0] } }.',
+        '{ age = { feature = "customer_age", cuts = [25.0, 65.0] }, '
+        'country = { path = "card.country", values = ["DE", "FR"] } }.',
     )
     prequential: Prequential = Prequential()
     commit: Commit = Commit()

@@ -36,6 +36,7 @@ class Status:
     last: Batch | None
     dead_letters: int = 0
     labels: Mapping[str, int] = field(default_factory=dict)  # what became of them, by kind
+    beyond: int = 0  # rows to be reviewed that the hour had no room for
     ready: bool = False  # partitions are assigned and restored
     lag: Mapping[str, int] = field(default_factory=dict)  # offsets behind the ends, by input topic
     paused: Mapping[str, str] = field(default_factory=dict)  # flooded partitions, and why
@@ -52,6 +53,7 @@ class Status:
             "rows": self.rows,
             "labelled": self.labelled,
             "dead_letters": self.dead_letters,
+            **({"beyond_reviews": self.beyond} if self.beyond else {}),
             "lag": sum(self.lag.values()),
             "batches": self.batches,
             "heals": self.heals,

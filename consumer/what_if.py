@@ -26,6 +26,7 @@ class Outcome:
 
     counts: Confusion
     missed: float  # money
+    reviewed: float  # by weight
     prices: tuple[AtPrice, ...]
 
 
@@ -41,25 +42,32 @@ class WhatIf:
     cheaper_above: str | None  # which one is the cheaper above it
 
 
-def what_if(rows: Prequential, false_alarm: Sequence[float]) -> WhatIf:
-    """Recompute what `rows` cost; `rows.missed` says what each missed fraud does."""
-    healed, frozen = rows.bills()
+def what_if(rows: Prequential, false_alarm: Sequence[float], review: float | None = None) -> WhatIf:
+    """Recompute what `rows` cost; `rows.missed` says what each missed fraud does.
+
+    `review`: the price of one; None: what was reviewed counts as declined. The cheapest thresholds
+    are of one for all, from which on rows are declined: nobody reviews.
+    """
+    healed, frozen = rows.bills(review)
+    reviewed, frozen_reviewed = rows.reviewed()
     of_healed, of_frozen = rows.curves()
     even = break_even(healed, frozen)
     above = "healed" if healed.false_alarms < frozen.false_alarms else "frozen"
     return WhatIf(
         len(rows),
         float(rows.weight.sum()),
-        _outcome(rows.healed(), healed, of_healed, false_alarm),
-        _outcome(rows.frozen(), frozen, of_frozen, false_alarm),
+        _outcome(rows.healed(), healed, reviewed, of_healed, false_alarm),
+        _outcome(rows.frozen(), frozen, frozen_reviewed, of_frozen, false_alarm),
         even,
         None if even is None else above,
     )
 
 
-def _outcome(counts: Confusion, bill: Bill, curve: Curve, false_alarm: Sequence[float]) -> Outcome:
+def _outcome(
+    counts: Confusion, bill: Bill, reviewed: float, curve: Curve, false_alarm: Sequence[float]
+) -> Outcome:
     prices = []
     for price in false_alarm:
         cost = curve.cost(price)
         prices.append(AtPrice(price, bill.at(price), curve.cheapest(price), float(cost.min())))
-    return Outcome(counts, bill.missed, tuple(prices))
+    return Outcome(counts, bill.missed, reviewed, tuple(prices))

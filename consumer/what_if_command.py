@@ -30,35 +30,43 @@ def run(settings: Settings, *, json: bool) -> None:
     rows = prequential(read_objects(settings.kafka, topic), cost)
     if not len(rows):
         raise DataError(f"no labelled rows yet: topic {topic!r} is empty. Send labels.")
-    found = what_if(rows, cost.false_alarm)
+    found = what_if(rows, cost.false_alarm, cost.review)
     missed = cost.amount_feature or cost.missed_fraud
     if json:
-        typer.echo(orjson.dumps(as_object(found, missed)))
+        typer.echo(orjson.dumps(as_object(found, missed, cost.review)))
         return
     console = Console()
     if not console.is_terminal:  # a file has room for every digit
         console = Console(width=160)
-    console.print(table(found, missed))
+    console.print(table(found, missed, cost.review))
     console.print(verdict(found), soft_wrap=True)
 
 
-def as_object(found: WhatIf, missed: float | str) -> dict[str, Any]:
+def as_object(found: WhatIf, missed: float | str, review: float | None = None) -> dict[str, Any]:
     """For machines; `missed_fraud` is a price, or the name of the feature that holds it."""
     sides = {name: _plain(getattr(found, name)) for name in ("healed", "frozen")}
-    return {**asdict(found), **sides, "missed_fraud": missed}
+    return {**asdict(found), **sides, "missed_fraud": missed, "review": review}
 
 
 def _plain(one: Outcome) -> dict[str, Any]:
     prices = [asdict(at) for at in one.prices]
-    return {**one.counts._asdict(), "missed": one.missed, "prices": prices}
+    money = {"missed": one.missed, "reviewed": one.reviewed}
+    return {**one.counts._asdict(), **money, "prices": prices}
 
 
-def table(found: WhatIf, missed: float | str) -> Table:
+def table(found: WhatIf, missed: float | str, review: float | None = None) -> Table:
     """A line for each model and price, within 80 columns."""
     each = missed if isinstance(missed, str) else f"{missed:,g}"
     stand_for = "" if found.weight == found.rows else f", which stand for {found.weight:,.0f}"
+    people = ""
+    if found.healed.reviewed or found.frozen.reviewed:
+        price = "counted as declined" if review is None else f"at {review:,g} each"
+        people = (
+            f"\n{found.healed.reviewed:,.0f} of them reviewed, by the frozen model "
+            f"{found.frozen.reviewed:,.0f}: {price}"
+        )
     shown = Table(
-        title=f"{found.rows:,} labelled rows{stand_for}; a missed fraud costs {each}",
+        title=f"{found.rows:,} labelled rows{stand_for}; a missed fraud costs {each}{people}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
@@ -96,4 +104,7 @@ def verdict(found: WhatIf) -> str:
             f"both cost the same at an FP of {found.break_even:,.2f}, above it "
             f"{found.cheaper_above} is cheaper"
         )
-    return f"{'; '.join(parts)}. The cheapest thresholds are chosen on these very rows."
+    return (
+        f"{'; '.join(parts)}. The cheapest thresholds (one for all, no reviews) are chosen "
+        "on these very rows."
+    )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from consumer.columns import Labels, Scores, Transactions
+from consumer.decision import decided
 from consumer.join import Join
 
 HORIZON_MS = 64_000
@@ -20,7 +21,8 @@ def scores(ids, first_offset=0, version=1, event_time=None):
     x = np.column_stack([offset, -offset]).astype(np.float32)
     transactions = Transactions(3, list(ids), times, x, offset)
     score = (offset / 1e6).astype(np.float32)
-    return Scores(transactions, score, score / 2, 0.5, 0.9, version, "HEALTHY")
+    made = decided(score, 0.5, 0.9)
+    return Scores(transactions, score, score / 2, 0.5, made, made, version, "HEALTHY")
 
 
 def labels(ids, is_fraud=1, labelled_at=9, source="analyst"):

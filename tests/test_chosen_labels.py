@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from consumer.columns import Labels
+from consumer.decision import decided
 from consumer.decode import LabelDecoder
 from consumer.early_labels import verdict
 from consumer.join import Join
@@ -165,5 +166,5 @@ def test_with_propensities_the_interval_covers_the_log_loss_of_all_rows():
 
 def _tally(score, label, weight):
     made = Tally()
-    made.add(score, label, 0.5, weight)
+    made.add(score, label, decided(score, 0.5), weight)
     return made

@@ -6,6 +6,7 @@ import pytest
 
 from consumer import costs
 from consumer.controller import MIN_SAMPLES, Controller
+from consumer.decision import decided
 
 MISSED, ALARM = 1000.0, 100.0
 
@@ -211,5 +212,5 @@ def test_the_error_is_that_of_the_cost_structure():
 
     answer = found.evaluate_regression()
 
-    bill = costs.bill(score, label, before, MISSED, weight)
+    bill = costs.bill(decided(score, before), label, MISSED, weight)
     assert answer.error == pytest.approx(bill.at(ALARM) / weight.sum())

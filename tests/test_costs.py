@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from consumer import costs, encode, metrics
 from consumer.command import SetThresholds
 from consumer.costs import Bill, Curve
+from consumer.decision import decided
 from consumer.errors import DataError, SettingsError
 from consumer.prequential import prequential
 from consumer.running import Running
@@ -56,10 +57,12 @@ def test_the_curve_is_the_bill_at_every_threshold(drawn, threshold, price):
     curve = Curve.of(score, label, missed, weight)
 
     for at, cost in zip(curve.threshold.tolist(), curve.cost(price), strict=True):
-        assert costs.bill(score, label, at, missed, weight).at(price) == pytest.approx(cost)
+        assert costs.bill(decided(score, at), label, missed, weight).at(price) == pytest.approx(
+            cost
+        )
     # No threshold anywhere is cheaper than the one that is said to be the cheapest.
-    cheapest = costs.bill(score, label, curve.cheapest(price), missed, weight).at(price)
-    assert cheapest <= costs.bill(score, label, threshold, missed, weight).at(price) + 1e-6
+    cheapest = costs.bill(decided(score, curve.cheapest(price)), label, missed, weight).at(price)
+    assert cheapest <= costs.bill(decided(score, threshold), label, missed, weight).at(price) + 1e-6
     assert (np.diff(curve.threshold) > 0).all()
     assert 0 <= curve.threshold[0] <= curve.threshold[-1] <= 1
 
@@ -210,7 +213,7 @@ def test_a_report_takes_the_amounts_from_the_joined_rows():
         row["features"]["amount"] = float(number - 100)
     rows = prequential(joined, Cost(amount_feature="amount"))
 
-    healed, frozen = rows.bills()
+    healed, frozen = rows.bills(None)
     wrong = (rows.label == 1) & (rows.score < rows.threshold)
     assert healed.missed == np.maximum(rows.offset - 100.0, 0)[wrong].sum()
     assert healed.false_alarms == metrics.confusion(rows.score, rows.label, rows.threshold).fp

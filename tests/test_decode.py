@@ -364,7 +364,8 @@ def test_plain_messages_take_the_hot_path():
     good = json.dumps(GOOD).encode()
     found = read([good, good], NOW_MS)
     assert found is not None
-    ids, times, x = found
+    ids, times, x, groups = found
+    assert groups is None
     assert (ids, times.tolist(), x.tolist()) == (["a", "a"], [NOW_MS] * 2, [[1.0, -2.5]] * 2)
     assert read([good, None], NOW_MS) is None
 

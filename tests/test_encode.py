@@ -6,6 +6,9 @@ import pytest
 
 from consumer import encode
 from consumer.columns import Labelled, Scores, Transactions
+from consumer.decision import decided
+from consumer.segments import Segments
+from consumer.settings import Segment
 
 ROWS = 500
 PLAIN = [f"t-{number}" for number in range(ROWS)]
@@ -37,7 +40,8 @@ def test_scores(ids, by_row):
     rows = transactions(ids)
     score, shadow = probabilities(len(rows), 1), probabilities(len(rows), 2)
     threshold = probabilities(len(rows), 3).astype(np.float64) if by_row else 0.5
-    batch = Scores(rows, score, shadow, threshold, 0.9, 7, "HEALTHY", provisional=True)
+    made, other = decided(score, threshold, 0.9), decided(shadow, threshold, 0.9)
+    batch = Scores(rows, score, shadow, threshold, made, other, 7, "HEALTHY", provisional=True)
 
     found = list(encode.scores(batch, "%b topic", "m-1"))
 
@@ -87,12 +91,17 @@ def test_labelled(ids):
         score,
         shadow,
         probabilities(count, 3).astype(np.float64),
+        (np.arange(count) % 3).astype(np.int8),
+        (np.arange(count) % 2).astype(np.int8),
         np.arange(count, dtype=np.int64) + 5,
         rows.offset,
         1 / (0.1 + probabilities(count, 4).astype(np.float64)),
+        (np.arange(count)[:, None] % 4).astype(np.uint8),
     )
+    columns = {"country": Segment(path="at", values=["%b", "DE"])}
 
-    found = list(encode.labelled(batch, "t", FEATURES, correction=True))
+    segments = Segments(columns, FEATURES)
+    found = list(encode.labelled(batch, "t", FEATURES, segments, correction=True))
 
     assert found == [
         (
@@ -109,8 +118,11 @@ def test_labelled(ids):
                     "score": float(score[n]),
                     "shadow_score": float(shadow[n]),
                     "threshold": float(batch.threshold[n]),
+                    "decision": ("approve", "review", "decline")[n % 3],
+                    "shadow_decision": ("approve", "review")[n % 2],
                     "adapter_version": n + 5,
                     "weight": float(batch.weight[n]),
+                    "segments": [f"country={('unknown', '%b', 'DE', 'other')[n % 4]}"],
                     "correction": True,
                     "topic": "t",
                     "partition": 3,
@@ -126,5 +138,5 @@ def test_labelled(ids):
 def test_no_row_gives_no_line():
     nothing = transactions(PLAIN).rows(0, 0)
     none = np.empty(0, np.float32)
-    batch = Scores(nothing, none, none, 0.5, 0.9, 1, "HEALTHY")
+    batch = Scores(nothing, none, none, 0.5, decided(none, 0.5), decided(none, 0.5), 1, "HEALTHY")
     assert list(encode.scores(batch, "t", "m")) == []

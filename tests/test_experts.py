@@ -23,7 +23,8 @@ def learning(rows, *, drift=0.0, seed=3, translated=0.0):
     x = drawn.transactions.x.copy()
     x[:, V14] -= translated
     y = drawn.labels.is_fraud.astype(np.float32)
-    return Learning(x, y, np.ones(rows, np.float32), np.arange(rows) % 4 == 3)
+    ones, none = np.ones(rows, np.float32), np.zeros((rows, 0), np.uint8)
+    return Learning(x, y, ones, np.arange(rows) % 4 == 3, none)
 
 
 def loss(logit, y):
@@ -98,7 +99,8 @@ def test_trees_find_a_corner_that_no_sum_over_features_has(mixture):
     def corner(count):
         x = rng.normal(size=(count, 3)).astype(np.float32)
         y = ((x[:, 0] > 0) ^ (x[:, 2] > 0)).astype(np.float32)
-        return Learning(x, y, np.ones(count, np.float32), np.arange(count) % 4 == 3)
+        ones, none = np.ones(count, np.float32), np.zeros((count, 0), np.uint8)
+        return Learning(x, y, ones, np.arange(count) % 4 == 3, none)
 
     rows, fresh = corner(1_500), corner(2_000)
     found = {}

@@ -7,7 +7,7 @@ import pytest
 from consumer.command import SetThresholds
 from consumer.errors import SettingsError
 from consumer.governor import Governor
-from consumer.registry import THRESHOLDS
+from consumer.registry import THRESHOLDS, Place
 from tests.streams import BATCH, START_MS, events, labels_of, running, score, stream
 
 ON = {
@@ -125,8 +125,48 @@ def test_its_state_begins_again_where_it_was():
         assert (state["waiting_rows"], state["judges"], state["prior"]) == (60, True, 0.5)
 
 
-def test_off_it_keeps_nothing_and_follows_nobody():
-    with running(ON | {"decision.controller": False}) as pipeline:
+OFF = {"decision.controller": False}
+
+
+def test_an_order_over_the_commands_topic_is_for_every_replica_and_for_restarts():
+    place = Place("commands", 0, 3, START_MS)
+    with running(OFF) as pipeline:
+        pipeline.command(ordered({"watch.fidi_z": 2.5}), place)
+        again = ordered({"decision.threshold": 0.4}).model_copy(update={"command_id": "b"})
+        pipeline.command(again, place)
+        told = of_registry(pipeline.out)
+
+    assert told == [
+        {"watch.fidi_z": 2.5, "ordered": True},
+        {
+            "watch.fidi_z": 2.5,
+            "ordered": True,
+            "decision.threshold": 0.4,
+            "decision.decline_threshold": 0.9,
+        },
+    ]
+    # Another replica, with settings that the order alone would contradict.
+    flags = OFF | {"decision.threshold": 0.2, "decision.decline_threshold": 0.3}
+    with running(flags, partitions=(1,)) as follower:
+        follower.governor.follow(told[-1])
+        assert follower.healing.thresholds.decision == (0.4, 0.9)
+        assert follower.healing.thresholds.watch_fidi_z == 2.5
+        assert of_registry(follower.out) == []
+    # It heals one day: what was ordered before stands beside what is ordered then.
+    with running(OFF) as healer:
+        healer.governor.follow(told[0])
+        healer.command(again, place)
+        assert of_registry(healer.out) == told[1:]
+
+
+def test_a_file_is_an_order_to_the_replica_that_reads_it_alone():
+    with running(OFF) as pipeline:
+        pipeline.apply(ordered({"decision.threshold": 0.4}), START_MS)
+        assert of_registry(pipeline.out) == []
+
+
+def test_off_it_keeps_nothing_and_follows_no_controller():
+    with running(ON | OFF) as pipeline:
         feed(pipeline, batches())
         pipeline.governor.follow({"decision.threshold": 0.2})
 

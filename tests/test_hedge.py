@@ -491,9 +491,12 @@ def rows_at(offsets, partition=0, label=0):
         ones.astype(np.float32),
         ones.astype(np.float32),
         ones,
+        ones.astype(np.int8),
+        ones.astype(np.int8),
         offset,
         offset,
         ones,
+        np.zeros((len(offset), 0), np.uint8),
     )
 
 

@@ -1,14 +1,18 @@
 """A join restored from its changelog goes on exactly as the one that was never stopped."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer.columns import Labels, Scores, Transactions
+from consumer.join import Join
+from consumer.join_record import row_type
 from consumer.settings import DAY_MS
-from tests.joining import join, matched, plain
+from tests.joining import HORIZON_MS, SCHEMA, join, labels, matched, plain, scores
 
 NAMES = [f"id-{number}" for number in range(24)]
 ROW = st.tuples(st.sampled_from(NAMES), st.sampled_from([-900, 0, 10, 300, 900, 9_000, 70_000]))
@@ -49,7 +53,8 @@ class Stream:
         score = (offset / 1e6).astype(np.float32)
         x = np.column_stack([offset, -offset]).astype(np.float32)
         rows = Transactions(3, ids, times.astype(np.int64), x, offset)
-        return Scores(rows, score, score / 2, 0.5, 0.9, 1, "HEALTHY")
+        made, shadow = (offset % 3).astype(np.int8), (offset % 2).astype(np.int8)
+        return Scores(rows, score, score / 2, 0.5, made, shadow, 1, "HEALTHY")
 
 
 def columns(steps):
@@ -68,6 +73,69 @@ def seen(held):
 
 def plain_rows(held):
     return [row.tobytes() for row in held.columns()["rows"]]
+
+
+BEFORE = np.dtype(  # format 2, before decisions and columns of the message
+    [
+        ("kind", "u1"), ("schema", "<u4"), ("n", "<i8"), ("event_time", "<i8"), ("clock", "<i8"),
+        ("offset", "<i8"), ("version", "<i8"), ("score", "<f4"), ("shadow", "<f4"),
+        ("threshold", "<f8"), ("level", "i1"), ("label", "i1"), ("labelled_at", "<i8"),
+        ("source", "<u4"), ("propensity", "<f4"), ("x", "<f4", (2,)),
+    ]
+)  # fmt: skip
+
+
+def as_before(value):
+    """A record as a version before wrote it."""
+    now = np.frombuffer(value, row_type(2))
+    row = np.zeros(1, BEFORE)
+    for name in BEFORE.names:
+        row[name] = now[name]
+    row["kind"] = 0x12
+    return row.tobytes()
+
+
+@pytest.mark.parametrize("columns", [0, 2])
+def test_rows_of_the_format_before_wait_on_and_count_as_flagged_by_their_threshold(columns):
+    whole = join()
+    given = scores(["a", "b", "c"])
+    given = replace(given, score=np.array([0.2, 0.6, 0.5], np.float32))
+    given = replace(given, shadow=np.array([0.9, 0.1, 0.1], np.float32))
+    whole.add(given)
+    log = [(key.encode(), as_before(value)) for key, value in whole.changes()]
+
+    restored = Join(3, 2, 100, HORIZON_MS, SCHEMA, groups=columns, declared=9)
+    restored.replay([key for key, _ in log], [value for _, value in log], 10**9)
+    restored.resume(through_json(whole.state()))
+    found = restored.match(labels(["a", "b", "c"])).joined
+
+    assert found.score.tolist() == given.score.tolist()
+    assert found.x.tolist() == given.transactions.x.tolist()
+    assert found.decision.tolist() == [0, 2, 2]
+    assert found.shadow_decision.tolist() == [2, 0, 0]
+    assert found.groups.tolist() == [[0] * columns] * 3
+    assert restored.counts["other_model"] == 0
+
+
+@pytest.mark.parametrize(("columns", "declared"), [(1, 8), (2, 8), (0, 0), (1, 7)])
+def test_rows_of_other_columns_wait_on_and_theirs_are_unknown(columns, declared):
+    whole = Join(3, 2, 100, HORIZON_MS, SCHEMA, groups=1, declared=7)
+    given = scores(["a", "b"])
+    groups = np.array([[3], [5]], np.uint8)
+    given = replace(given, shadow_decision=given.decision + np.array([1, 2], np.int8))
+    whole.add(replace(given, transactions=replace(given.transactions, groups=groups)))
+    log = [(key.encode(), value) for key, value in whole.changes()]
+
+    restored = Join(3, 2, 100, HORIZON_MS, SCHEMA, groups=columns, declared=declared)
+    restored.replay([key for key, _ in log], [value for _, value in log], 10**9)
+    restored.resume(through_json(whole.state()))
+    found = restored.match(labels(["a", "b"])).joined
+
+    kept = [[3], [5]] if declared == 7 else [[0] * columns] * 2
+    assert found.groups.tolist() == kept
+    assert found.decision.tolist() == given.decision.tolist()
+    assert found.shadow_decision.tolist() == given.shadow_decision.tolist()
+    assert restored.counts["other_model"] == 0
 
 
 def through_json(state):

@@ -17,6 +17,7 @@ import pytest
 from consumer import evidence, pipeline, policy, states
 from consumer.chain import Head
 from consumer.columns import Labelled
+from consumer.decision import REVIEW
 from consumer.order import Lane, Sequencer
 from consumer.partition import Restored
 from consumer.pipeline import Pipeline
@@ -31,6 +32,9 @@ FLAGS: dict[str, Any] = {
     "join.max_rows": 300,
     "join.horizon_days": 0.0005,  # 43 s: 430 rows
     "prequential.window_rows": 70,
+    "cost.reviews_per_hour": 9,
+    "cost.missed_fraud": 100,
+    "cost.false_alarm": [100],
 }
 OF_PROCESS = {"consumer-started", "partitions-assigned"}
 TOPICS = ("transactions", "labels")
@@ -47,7 +51,7 @@ class Topics:
     """What was committed."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
-    scores: list[tuple[int, int, float, str]] = field(default_factory=list)
+    scores: list[tuple[int, int, float, str, int, int]] = field(default_factory=list)
     letters: list[tuple[str, int]] = field(default_factory=list)  # topic and offset
     labelled: list[Labelled] = field(default_factory=list)
     pending: list[tuple[bytes, bytes | None]] = field(default_factory=list)
@@ -187,10 +191,15 @@ class Process:
             if event["event"]["action"] not in OF_PROCESS:
                 topics.events.append(event)
         for one in out.scores:
-            columns = (one.transactions.offset.tolist(), one.score.tolist())
+            columns = (
+                one.transactions.offset.tolist(),
+                one.score.tolist(),
+                one.decision.tolist(),
+                one.shadow_decision.tolist(),
+            )
             topics.scores += [
-                (offset, one.adapter_version, round(score, 6), one.state)
-                for offset, score in zip(*columns, strict=True)
+                (offset, one.adapter_version, round(score, 6), one.state, *decisions)
+                for offset, score, *decisions in zip(*columns, strict=True)
             ]
         topics.letters += self.letters
         self.letters.clear()
@@ -289,6 +298,7 @@ def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed,
     assert topics.events == expected_of.events
     assert topics.scores == expected_of.scores
     assert [offset for offset, *_ in topics.scores] == GOOD
+    assert [decision for *_, decision, _ in topics.scores].count(REVIEW) == 9
     assert topics.letters == expected_of.letters
     assert sorted(topics.letters) == sorted((topic, at) for topic in TOPICS for at in BROKEN)
     joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, expected_of))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from consumer import metrics
 from consumer.columns import Labelled
+from consumer.decision import decided
 from consumer.running import Running
 from consumer.segments import Segments
 from consumer.settings import Cost, Segment
@@ -26,6 +27,7 @@ def labelled(rows, seed=0):
         (1 / (1 + np.exp(-(fraud * shift - 1 + draws.standard_normal(rows))))).astype(np.float32)
         for shift in (2.5, 1.0)
     )
+    threshold = np.where(np.arange(rows) < rows // 2, 0.5, 0.6)
     return Labelled(
         partition=0,
         ids=[f"t-{number}" for number in range(rows)],
@@ -36,10 +38,13 @@ def labelled(rows, seed=0):
         x=draws.integers(0, 3, (rows, 1)).astype(np.float32),
         score=score,
         shadow=shadow,
-        threshold=np.where(np.arange(rows) < rows // 2, 0.5, 0.6),
+        threshold=threshold,
+        decision=decided(score, threshold, 0.9),
+        shadow_decision=decided(shadow, threshold, 0.9),
         adapter_version=np.zeros(rows, np.int64),
         offset=np.arange(rows),
         weight=np.ones(rows),
+        groups=np.zeros((rows, 0), np.uint8),
     )
 
 

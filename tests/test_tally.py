@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consumer import metrics
+from consumer.decision import APPROVE, DECLINE, REVIEW, decided
 from consumer.tally import Tally
 from tests.chunks import chunked
 
@@ -25,7 +26,7 @@ def drawn(rows, seed, *, frauds=0.15, spread=2.0):
 
 def tally(score, label, threshold, weight=1.0):
     made = Tally()
-    made.add(score, label, threshold, weight)
+    made.add(score, label, decided(score, threshold), weight)
     return made
 
 
@@ -123,8 +124,8 @@ def test_a_row_taken_out_leaves_no_trace():
     made = tally(score, label, threshold, 8.0)
     before, errors_before = flat(made.figures(*PRICES)), flat(made.standard_errors(*PRICES))
 
-    made.add([0.99], [0], 0.5, 8.0)
-    made.add([0.99], [0], 0.5, -8.0)
+    made.add([0.99], [0], [REVIEW], 8.0)
+    made.add([0.99], [0], [REVIEW], -8.0)
 
     assert flat(made.figures(*PRICES)) == pytest.approx(before, rel=1e-12)
     assert flat(made.standard_errors(*PRICES)) == pytest.approx(errors_before, rel=1e-9)
@@ -134,7 +135,7 @@ def test_taking_everything_out_leaves_nothing():
     score, label, threshold = drawn(50, 1)
     made = tally(score, label, threshold, 3.0)
 
-    made.add(score, label, threshold, -3.0)
+    made.add(score, label, decided(score, threshold), -3.0)
 
     assert made.figures(*PRICES) == Tally().figures(*PRICES)
 
@@ -143,9 +144,9 @@ def test_it_knows_whether_rows_were_sampled():
     assert not Tally().sampled
     made = tally([0.2, 0.8], [0, 1], 0.5)
     assert not made.sampled
-    made.add([0.7], [1], 0.5, 4.0)
+    made.add([0.7], [1], [DECLINE], 4.0)
     assert made.sampled
-    made.add([0.7], [1], 0.5, -4.0)
+    made.add([0.7], [1], [DECLINE], -4.0)
     assert not made.sampled
 
 
@@ -154,7 +155,7 @@ rows = st.lists(
     st.tuples(
         st.floats(0, 1, width=32),
         st.integers(0, 1),
-        st.floats(0, 1),
+        st.sampled_from([APPROVE, REVIEW, DECLINE]),
         st.sampled_from([1.0, 8.0, 1.1, 3.3]),
     ),
     max_size=60,
@@ -192,7 +193,8 @@ def test_long_chunks_change_no_bit_either(size):
     parts = Tally()
 
     for part in chunked(np.arange(5_000), [size]):
-        parts.add(score[part], label[part], threshold[part], weight[part])
+        made = decided(score[part], threshold[part])
+        parts.add(score[part], label[part], made, weight[part])
 
     whole = tally(score, label, threshold, weight)
     assert orjson.dumps(parts.state()) == orjson.dumps(whole.state())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from consumer.decision import decided
 from consumer.prequential import Prequential, prequential
 from consumer.settings import Cost
 from consumer.what_if import what_if
@@ -31,6 +32,8 @@ def published_rows(missed=5000.0):
         scores(*HEALED),
         scores(*FROZEN),
         np.full(1_000, THRESHOLD),
+        decided(scores(*HEALED), THRESHOLD, 0.85),
+        decided(scores(*FROZEN), THRESHOLD, 0.85),
         np.ones(1_000),
         np.full(1_000, missed),
     )
@@ -81,6 +84,8 @@ def test_where_no_price_makes_them_equal_it_is_said():
         rows.score,
         rows.score,
         rows.threshold,
+        rows.decision,
+        rows.decision,
         rows.weight,
         rows.missed,
     )

@@ -3,6 +3,7 @@
 import queue
 import threading
 
+import numpy as np
 import pytest
 
 from consumer.columns import Labelled
@@ -65,9 +66,12 @@ def request(conflict_probability=0.3, start=None):
         ones,
         ones,
         ones,
+        labels.is_fraud,
+        labels.is_fraud,
         given.offset,
         given.offset,
         ones,
+        np.zeros((4, 0), np.uint8),
     )
     return HealRequest(labelled, conflict_probability, start or {})
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from consumer.columns import Float32
+from consumer.columns import Float32, UInt8
 from consumer.model import FARTHEST, AdapterState, Healable
 
 State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
@@ -92,13 +92,20 @@ class Learning:
     y: Float32  # (rows,) 0 or 1
     weight: Float32  # (rows,) how many rows each stands for, 1 in the mean
     held: NDArray[np.bool_]  # (rows,) a fixed quarter, never trained on
+    groups: UInt8  # (rows, columns) of the segments that no feature tells
 
     def __len__(self) -> int:
         return len(self.y)
 
     def only(self, chosen: NDArray[np.bool_]) -> Learning:
         """Some of the rows."""
-        return Learning(self.x[chosen], self.y[chosen], self.weight[chosen], self.held[chosen])
+        return Learning(
+            self.x[chosen],
+            self.y[chosen],
+            self.weight[chosen],
+            self.held[chosen],
+            self.groups[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ class HealRequest:
                 in_force = mixture.experts[against].logit(state, view).numpy()
                 frozen = view.frozen.numpy()
             verdict = gate.judge(name, fitted.logit, in_force, y, weight)
-            segments = self.segments.of(rows.x[judged])
+            segments = self.segments.of(rows.x[judged], rows.groups[judged])
             harmed = gate.harmed(segments, fitted.logit, frozen, y, weight)
             if verdict.admitted and harmed:
                 reason = f"{HARMS}{', '.join(harmed)}"

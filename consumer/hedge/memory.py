@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.columns import Float32, Float64, Int8, Int64, Labelled
+from consumer.columns import Float32, Float64, Int8, Int64, Labelled, UInt8
 from consumer.experts.base import Learning
 from consumer.hedge import weights
 
@@ -72,12 +72,13 @@ class _Rows:
     weight: list[Float64] = field(default_factory=list)
     frozen: list[Float32] = field(default_factory=list)
     score: list[Float32] = field(default_factory=list)
+    groups: list[UInt8] = field(default_factory=list)
     count: int = 0
 
     def whole(self) -> None:
         """One array each, no more rows than fit."""
         if len(self.y) > 1 or self.count > CAPACITY:
-            for name in ("x", "y", "time", "offset", "weight", "frozen", "score"):
+            for name in ("x", "y", "time", "offset", "weight", "frozen", "score", "groups"):
                 setattr(self, name, [np.concatenate(getattr(self, name))[-CAPACITY:]])
             self.count = min(self.count, CAPACITY)
 
@@ -100,6 +101,7 @@ class Memory:
         mine.weight.append(rows.weight)
         mine.frozen.append(rows.shadow)
         mine.score.append(rows.score)
+        mine.groups.append(rows.groups)
         mine.count += len(rows)
         if mine.count > 2 * CAPACITY:
             mine.whole()
@@ -162,14 +164,15 @@ class Memory:
         found = self._rows(wanted, _newest)
         if found is None:
             return None
-        x, y, weight, offset = found
+        x, y, weight, offset, groups = found
         if len(y) > LEARNT:
             legit = y == 0
             kept = max(1, LEARNT - int((~legit).sum())) / max(1, int(legit.sum()))
             chosen = ~legit | (_uniform(offset) < kept)
             weight = np.where(legit, weight / kept, weight)
             x, y, weight, offset = x[chosen], y[chosen], weight[chosen], offset[chosen]
-        return _learning(x, y, weight, offset)
+            groups = groups[chosen]
+        return _learning(x, y, weight, offset, groups)
 
     def all(self) -> Learning | None:
         """Every row, oldest first; None where there are none."""
@@ -180,7 +183,7 @@ class Memory:
         self,
         wanted: list[tuple[int, float]],
         newest: Callable[[NDArray[np.int64], Int8], NDArray[np.int64]],
-    ) -> tuple[Float32, Int8, Float64, Int64] | None:
+    ) -> tuple[Float32, Int8, Float64, Int64, UInt8] | None:
         found = []
         for number, mine in self._partitions.items():
             if not mine.count:
@@ -191,15 +194,17 @@ class Memory:
             order = newest(at[np.lexsort((offset[at], time[at]))], mine.y[0])
             found.append(
                 (time[order], np.full(len(order), number), offset[order], mine.x[0][order],
-                 mine.y[0][order], mine.weight[0][order])
+                 mine.y[0][order], mine.weight[0][order], mine.groups[0][order])
             )  # fmt: skip
         if not found:
             return None
-        time, numbers, offset, x, y, weight = (np.concatenate(c) for c in zip(*found, strict=True))
+        time, numbers, offset, x, y, weight, groups = (
+            np.concatenate(c) for c in zip(*found, strict=True)
+        )
         last = newest(np.lexsort((offset, numbers, time)), y)
         if not len(last):
             return None
-        return x[last], y[last], weight[last], offset[last]
+        return x[last], y[last], weight[last], offset[last], groups[last]
 
 
 def _within(time: Int64, wanted: list[tuple[int, float]]) -> NDArray[np.int64]:
@@ -209,12 +214,13 @@ def _within(time: Int64, wanted: list[tuple[int, float]]) -> NDArray[np.int64]:
     return np.flatnonzero(chosen)
 
 
-def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64) -> Learning:
+def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64, groups: UInt8) -> Learning:
     return Learning(
         np.ascontiguousarray(x),
         y.astype(np.float32),
         (weight / weight.mean()).astype(np.float32),
         held(offset),
+        groups,
     )
 
 

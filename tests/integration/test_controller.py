@@ -4,7 +4,9 @@ import time
 from typing import Any
 
 import numpy as np
+import pytest
 
+from consumer import standing
 from consumer.loop import Loop, OnStatus
 from consumer.model_directory import Model
 from consumer.rows import Rows
@@ -139,11 +141,23 @@ def test_a_restart_goes_on_with_the_threshold_and_the_window(
     assert limits[0][3_049] < 0.2
 
 
-def test_replicas_that_do_not_heal_follow(
-    broker: Broker, names: Names, create_topics: CreateTopics, model: Model
+ORDER = {
+    "command": "set-thresholds",
+    "command_id": "lower",
+    "issued_at": consuming.START_MS,
+    "issued_by": "ops",
+    "why": "fraud is about",
+    "thresholds": {"decision.threshold": 0.15},
+}
+
+
+@pytest.mark.parametrize("controller", [True, False])
+def test_replicas_that_do_not_heal_follow_the_controller_and_orders(
+    broker: Broker, names: Names, create_topics: CreateTopics, model: Model, controller: bool
 ) -> None:
     create_topics(names.transactions, names.labels, partitions=2)
-    settings = [options(names, broker, instance_id=name, input__order="arrival") for name in "ab"]
+    more: dict[str, Any] = {"decision__controller": controller, "input__order": "arrival"}
+    settings = [options(names, broker, instance_id=name, **more) for name in "ab"]
     owned: dict[str, int] = {}
 
     def follow(name: str) -> OnStatus:
@@ -158,6 +172,8 @@ def test_replicas_that_do_not_heal_follow(
             assert time.monotonic() < deadline, owned
             time.sleep(0.1)
         consuming.send(settings[0], table, range(WINDOW), partition=0)
+        if not controller:
+            standing.send(settings[0], ORDER)
         moved, number = False, WINDOW
         while not moved:
             assert time.monotonic() < deadline, answers(settings[0])
@@ -172,7 +188,15 @@ def test_replicas_that_do_not_heal_follow(
         for thread, _ in running:
             thread.join(30)
     assert [raised for _, raised in running] == [[], []]
-    assert answers(settings[0]) == ["accept"]
+    assert answers(settings[0]) == (["accept"] if controller else [])
+    if not controller:  # and who starts later begins with it
+        consuming.consume(settings[0], model)
+        started = [
+            event["reflexive"]["thresholds_to"]["decision.threshold"]
+            for event in consuming.messages(settings[0], "events")
+            if event["event"]["action"] == "consumer-started"
+        ]
+        assert started == [0.5, 0.5, 0.15]
 
 
 def test_without_the_setting_nothing_is_moved(

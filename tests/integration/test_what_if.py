@@ -3,6 +3,7 @@
 import orjson
 import pytest
 
+from consumer.decision import APPROVE, DECLINE, REVIEW
 from consumer.model_directory import Model
 from consumer.prequential import prequential
 from tests.broker import Broker
@@ -30,6 +31,18 @@ def test_past_decisions_at_other_prices(
         expected = [counts.fn * 1000 + counts.fp * price for price in (5, 50)]
         assert [at["cost"] for at in found[name]["prices"]] == pytest.approx(expected)
     assert found["rows"] == 900
+
+    # With a price of their own reviews are neither false alarms nor anything else.
+    asked_too = (*asked, "--review", "3")
+    found = orjson.loads(commands.run("what-if", *asked_too, "--json", *where).out[0])
+    for name, made in (("healed", rows.decision), ("frozen", rows.shadow_decision)):
+        declined = ((made == DECLINE) & (rows.label == 0)).sum()
+        lost = 1000 * ((made == APPROVE) & (rows.label == 1)).sum() + 3 * (made == REVIEW).sum()
+        assert (made == REVIEW).any()
+        assert found[name]["reviewed"] == (made == REVIEW).sum()
+        expected = [lost + declined * price for price in (5, 50)]
+        assert [at["cost"] for at in found[name]["prices"]] == pytest.approx(expected)
+    assert "at 3 each" in "".join(commands.run("what-if", *asked_too, *where).out)
 
     shown = commands.run("what-if", *asked, *where)
     assert shown.status == 0
