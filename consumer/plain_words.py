@@ -59,7 +59,9 @@ _PLAIN = {
         IN_FORCE,
     ),
     "heal-withdrawn": Plain(
-        "Provisional heal withdrawn", "The guess that it rested on no longer holds.", TAKEN_BACK
+        "Heal withdrawn",
+        "The guess that it rested on no longer holds, or a declared segment fares worse with it.",
+        TAKEN_BACK,
     ),
     "rollback": Plain(
         "Rolled back", "Labels speak against what was healed: an earlier state counts.", TAKEN_BACK

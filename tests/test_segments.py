@@ -164,11 +164,14 @@ def test_a_declaration_that_makes_no_sense_is_refused_in_one_line(declared, why)
     assert "segments.group" in str(refused.value)
 
 
-def of_two_groups(rows):
-    """Four rows in five have moved, all of them alike; the fifth are as in training."""
+def of_two_groups(rows, since=0):
+    """Four rows in five have moved, all of them alike; the fifth are as in training.
+
+    Of the first `since` rows none is.
+    """
     given = stream(rows, seed=5)
     x = given.transactions.x.copy()
-    x[:, V8] = np.arange(rows) % 5 == 0
+    x[:, V8] = (np.arange(rows) % 5 == 0) & (np.arange(rows) >= since)
     x[x[:, V8] == 0, V14] -= DRIFT
     fifth = 2 - (x[:, V8] == 1)  # the codes of the first and the second value
     groups = fifth.astype(np.uint8)[:, None]
@@ -201,3 +204,22 @@ def test_a_heal_that_hurts_one_segment_is_refused_and_the_segment_named(declared
     assert last["rows"] == 80
     assert last["log_loss"] < last["frozen_log_loss"] + 0.05
     assert all("segments" not in e for e in said(unaware, "prequential"))
+
+
+def test_who_was_admitted_before_a_segment_could_tell_leaves_when_it_can():
+    given = of_two_groups(40 * BATCH, since=15 * BATCH)
+    out = ran(given, {"segments": {"group": {"feature": "V8"}}, "prequential.window_rows": 400})
+
+    admitted = {v["expert"] for e in said(out, "heal-deployed") for v in e["gate"] if v["admitted"]}
+    left = [
+        (reason.partition(" harms "), event["weights"])
+        for event in said(out, "heal-withdrawn")
+        for reason in event["reasons"]
+    ]
+    assert left
+    for (expert, _, segment), weights in left:
+        assert segment == "group=1"
+        assert expert in admitted
+        assert expert not in weights
+    *_, last = (e["segments"]["group=1"] for e in said(out, "prequential"))
+    assert last["log_loss"] < last["frozen_log_loss"] + 0.05

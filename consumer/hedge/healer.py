@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from consumer.experts import Expert, Learner, State
@@ -30,6 +29,8 @@ class Heal:
     frauds: int
     # Of the best candidate on the regime's rows: 1 - its loss / that of the base rate.
     skill: float | None
+    # Of the pool, who fares worse than the frozen model on a segment's rows: on which.
+    harmful: Mapping[str, Sequence[str]]
 
     @property
     def told(self) -> dict[str, Any]:
@@ -106,4 +107,20 @@ class HealRequest:
                 skills.append(gate.skill(fitted.logit, y, weight))
         rows = self.rows["regime" if "regime" in self.rows else "all"]
         skill = max([0.0, *skills]) if skills else None
-        return Heal(states, tuple(verdicts), len(rows), int(np.sum(rows.y)), skill)
+        harmful = self._harmful(mixture, rows)
+        return Heal(states, tuple(verdicts), len(rows), int(rows.y.sum()), skill, harmful)
+
+    def _harmful(self, mixture: Mixture, rows: Learning) -> dict[str, list[str]]:
+        """Admitted when a segment had too few rows to tell, or when it fared otherwise."""
+        segments = list(self.segments.of(rows.x, rows.groups))
+        if not segments:
+            return {}
+        view = View.of(mixture.base, rows.x)
+        found = {}
+        for name, state in self.pool.items():
+            with torch.no_grad():
+                logit = mixture.experts[name].logit(state, view).numpy()
+            worse = gate.harmed(segments, logit, view.frozen.numpy(), rows.y, rows.weight)
+            if worse:
+                found[name] = worse
+        return found

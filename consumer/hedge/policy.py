@@ -30,7 +30,7 @@ from consumer.hedge.changes import Changes
 from consumer.hedge.consent import Consent
 from consumer.hedge.due import Budget, Request
 from consumer.hedge.guess import Guesser
-from consumer.hedge.healer import Heal, HealRequest
+from consumer.hedge.healer import HARMS, Heal, HealRequest
 from consumer.hedge.memory import in_order, relabelled
 from consumer.hedge.mind import Mind
 from consumer.hedge.pool import Pool
@@ -278,6 +278,8 @@ class Hedge(Policy):
         is_late = request.regime != self._mind.regimes.now
         if heal is not None and is_late:
             heal = heal.outlasting(self._mixture.experts)
+        elif heal is not None and not self.control.pinned:
+            self._put_out(place, heal)
         if heal is None:
             self._discard(place, result.reason, {})
         elif is_late and not heal.states:
@@ -294,6 +296,23 @@ class Hedge(Policy):
                 self._mind.is_open = self._mind.is_open and is_late
             self._signal(place, heal)
         self._move(place)
+
+    def _put_out(self, place: Place, heal: Heal) -> None:
+        """Who harms a segment has no weight any more, whatever the others gain by it."""
+        pool = self._mind.pool
+        gone = [name for name in heal.harmful if name in pool.states and name not in heal.states]
+        if not gone:
+            return
+        for name in gone:
+            pool.leave(name)
+        self._put_in_force(place)
+        self._say(
+            place,
+            "heal-withdrawn",
+            f"{', '.join(gone)}: a segment fares worse with it than with the frozen model",
+            reasons=[f"{name} {HARMS}{', '.join(heal.harmful[name])}" for name in gone],
+            weights=pool.weights,
+        )
 
     def _deploy_heal(
         self, place: Place, states: Mapping[str, State], told: Mapping[str, Any], **by: Any

@@ -41,10 +41,8 @@ class Pool:
     def earned(self) -> dict[str, float]:
         """By expert, positive, 1 in sum: what labels gave."""
         first, *_ = self._by_rate
-        return {
-            name: sum(b * w[name] for b, w in zip(self._belief, self._by_rate, strict=True))
-            for name in first
-        }
+        pairs = list(zip(self._belief, self._by_rate, strict=True))
+        return _of_one({name: sum(b * w[name] for b, w in pairs) for name in first})
 
     @property
     def weights(self) -> dict[str, float]:
@@ -89,8 +87,7 @@ class Pool:
         if self.lent is not None and self.lent[0] == name:
             self.lent = None
         self._by_rate = [
-            {n: w / (1 - each.get(name, 0.0)) for n, w in each.items() if n != name}
-            for each in self._by_rate
+            _of_one({n: w for n, w in each.items() if n != name}) for each in self._by_rate
         ]
 
     def lend(self, name: str, share: float) -> None:
@@ -143,3 +140,8 @@ class Pool:
         found = apart(in_force.snapshot.adapter)
         self.states = {name: found.get(name, {}) for name in self.weights}
         self.is_new = False
+
+
+def _of_one(shares: Mapping[str, float]) -> dict[str, float]:
+    total = sum(shares.values())
+    return {name: share / total for name, share in shares.items()}

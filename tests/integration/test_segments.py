@@ -94,3 +94,5 @@ def test_a_heal_that_hurts_one_country_is_refused_where_it_is_declared(
     expected = {f"country={name}" for name in ("DE", SPARED, "other", "unknown")}
     assert set(segments) == expected
     assert segments[f"country={SPARED}"]["rows"] == 200
+    spared = segments[f"country={SPARED}"]
+    assert spared["log_loss"] < spared["frozen_log_loss"] + 0.05
