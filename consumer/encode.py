@@ -21,15 +21,15 @@ from consumer.registry import Snapshot
 _Members = Mapping[str, "list[bytes] | bytes | _Members"]
 
 
+_DECISIONS: NDArray[np.object_] = np.array([b'"approve"', b'"review"', b'"decline"'], object)
+
+
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
     """(key, value) of each score, in the order of the transactions."""
     rows = batch.transactions
     score64 = batch.score.astype(np.float64)  # as it is published, against the published threshold
-    decision = np.where(
-        score64 >= batch.decline_threshold,
-        "decline",
-        np.where(score64 >= batch.threshold, "review", "approve"),
-    )
+    flagged, declined = score64 >= batch.threshold, score64 >= batch.decline_threshold
+    decision = _DECISIONS[np.where(declined, 2, flagged.astype(np.int8))]
     shared = {
         "model_version": model_version,
         "adapter_version": batch.adapter_version,
@@ -45,8 +45,8 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
             "event_time": _numbers(rows.event_time),
             "score": _numbers(score64),
             "shadow_score": _numbers(batch.shadow.astype(np.float64)),
-            "decision": _strings(decision.tolist()),
-            "threshold": _numbers(np.broadcast_to(batch.threshold, len(batch))),
+            "decision": decision.tolist(),
+            "threshold": _number_or_numbers(batch.threshold),
             **_alike(shared),
             "offset": _numbers(rows.offset),
         },
@@ -119,6 +119,10 @@ def _numbers(column: NDArray[Any]) -> list[bytes]:
     """The text of each number, at least one."""
     text = orjson.dumps(np.ascontiguousarray(column), option=orjson.OPT_SERIALIZE_NUMPY)
     return text[1:-1].split(b",")
+
+
+def _number_or_numbers(value: float | NDArray[Any]) -> list[bytes] | bytes:
+    return _numbers(value) if isinstance(value, np.ndarray) else orjson.dumps(float(value))
 
 
 def _strings(values: Sequence[str]) -> list[bytes]:

@@ -22,7 +22,7 @@ from consumer import join_restore
 from consumer.columns import Int64, Labelled, Labels, Matched, Scores
 from consumer.early_labels import EarlyLabels, as_labels, verdict
 from consumer.held_rows import HeldRows
-from consumer.id_index import Hashes, repeated
+from consumer.id_index import Hashes, distinct, repeated
 from consumer.join_record import (
     UNLABELLED,
     Change,
@@ -185,7 +185,7 @@ class Join:
                     was.append(old[0])
         joined = np.sort(np.concatenate([joined, np.array(again, np.int64)]))
         changed = np.array(corrected, np.int64)
-        told = np.unique(places[np.concatenate([joined, changed])])
+        told = distinct(places[np.concatenate([joined, changed])])
         self._changes += blocks(self.held.take(told), self.held.hashes_at(told))
         return Matched(
             labelled(labels, joined, self.held.take(places[joined])),
