@@ -169,7 +169,9 @@ def _weights(weight: npt.ArrayLike | None, rows: int) -> _Floats:
 def _mean(value: _Floats, weight: npt.ArrayLike | None) -> float | None:
     if not len(value):
         return None
-    return float(value.sum() / len(value) if weight is None else np.average(value, weights=weight))
+    if weight is None:
+        return float(value.sum() / len(value))
+    return float(np.average(value, weights=np.asarray(weight, np.float64)))
 
 
 def _share(part: float, whole: float) -> float:

@@ -18,7 +18,7 @@ from consumer.reference import Trained
 # In brackets: no feature is called so.
 NAMES = ("(score)", "(entropy)", "(latent)")
 
-# A batch may hold many thousand rows: so many at a time stay within a core's cache, in half the time.
+# Of a batch's many thousand rows so many at a time stay within a core's cache: half the time.
 PIECE = 1024
 
 
