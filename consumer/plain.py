@@ -33,8 +33,8 @@ LabelColumns = tuple[list[str], Int64, Int8, list[str | None], Float64]
 C = TypeVar("C")
 Reader = Callable[[Values, int], C | None]  # of messages and now in ms; None: one of them is odd
 
-# Absent or None, of another type, no JSON, a time that no int64 can hold.
-_ODD = (TypeError, ValueError, OverflowError)
+# Absent or None, of another type, no JSON, a time that no int64 can hold, brackets by the thousand.
+_ODD = (TypeError, ValueError, OverflowError, RecursionError)
 _Id = Annotated[str, msgspec.Meta(min_length=1)]
 _Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 

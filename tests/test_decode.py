@@ -420,6 +420,16 @@ def test_an_odd_message_sends_no_other_to_the_slow_path(is_odd, piece):
     assert len(read_slowly) == sum(is_odd)
 
 
+def test_brackets_by_the_thousand_are_a_dead_letter_of_their_own():
+    for read, one in ((transactions, GOOD), (labels, LABEL)):
+        deep = (
+            json.dumps(one).encode()[:-1] + b', "surprise": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+        )
+        rows, refused = read(one, deep, one, max_bytes=20_000)
+        assert rows.offset.tolist() == [10, 12]
+        assert [(bad.index, bad.kind) for bad in refused] == [(1, "InvalidJson")]
+
+
 def test_plain_labels_take_the_hot_path():
     read = plain.labels(LabelInput(), 1_000, EARLIEST_MS, AHEAD_MS)
     told = {**LABEL, "is_fraud": False, "propensity": 0.5}
