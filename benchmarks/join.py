@@ -18,6 +18,8 @@ from consumer import join_cache
 from consumer.columns import Labels, Scores, Transactions
 from consumer.decision import decided
 from consumer.join import Join
+from consumer.join_record import Change
+from consumer.restore import CHANGES_A_CALL
 
 FEATURES = 10
 BATCH = 1_000
@@ -111,7 +113,7 @@ def filled(make: type[Join] | type[DictJoin], rows: int) -> Join | DictJoin:
     return held
 
 
-def fill(held: Join | DictJoin, rows: int) -> Iterator[list[tuple[str, bytes | None]]]:
+def fill(held: Join | DictJoin, rows: int) -> Iterator[list[Change]]:
     """Add rows up to their number; gives the changelog."""
     for start in range(0, rows, BATCH):
         held.add(scores(start))
@@ -132,11 +134,12 @@ def restarts(rows: int) -> tuple[float, float]:
     """Rows a second from the changelog and from a cache."""
     whole = Join(0, FEATURES, 2 * rows, HORIZON_MS)
     log = [change for part in fill(whole, rows) for change in part]
-    keys, values = [key.encode() for key, _ in log], [value for _, value in log]
+    keys, values = [key for key, _ in log], [value for _, value in log]
     restored = Join(0, FEATURES, 2 * rows, HORIZON_MS)
     start = time.perf_counter()
-    for at in range(0, len(keys), 10_000):
-        restored.replay(keys[at : at + 10_000], values[at : at + 10_000], rows)
+    for at in range(0, len(keys), CHANGES_A_CALL):
+        part = slice(at, at + CHANGES_A_CALL)
+        restored.replay(keys[part], values[part], rows)
     restored.resume(whole.state())
     by_log = rows / (time.perf_counter() - start)
     assert len(restored) == len(whole) == rows

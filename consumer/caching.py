@@ -13,7 +13,7 @@ import structlog
 from consumer import join_cache
 from consumer.join import Join
 from consumer.join_cache import Columns
-from consumer.join_record import ROW, schema_of
+from consumer.join_record import BLOCK, schema_of
 from consumer.kafka.reader import Reader
 from consumer.model_directory import Model
 from consumer.segments import Segments
@@ -37,7 +37,7 @@ class JoinCaches:
         self._folder = settings.join.cache_dir
         self._settings = settings
         declared = Segments(settings.segments, model.features).declared
-        self._schema = f"{ROW:x}-{schema_of(model.features)}-{declared}"
+        self._schema = f"{BLOCK:x}-{schema_of(model.features)}-{declared}"
         self._topic = settings.topic("pending")
         self._written_at = time.monotonic()
         self._thread: threading.Thread | None = None

@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from consumer import plain
-from consumer.columns import Float32, Int64, Labels, Transactions, UInt8
+from consumer.columns import Float32, Float64, Int8, Int64, Labels, Transactions, UInt8
 from consumer.settings import LabelInput, TimeFormat, TransactionInput
 
 # Before 2000 no payment stream of today began: such a time is a broken clock or a wrong unit
@@ -66,7 +66,9 @@ class TransactionDecoder:
         self._group = path(mapping.features_path)
         self._group_path = mapping.features_path
         self._own = {name: (path(at), at) for name, at in mapping.feature_paths.items()}
-        self._plain = plain.reader(mapping, features, max_bytes, EARLIEST_MS, AHEAD_MS, groups)
+        self._plain = plain.transactions(
+            mapping, features, max_bytes, EARLIEST_MS, AHEAD_MS, groups
+        )
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
@@ -82,11 +84,10 @@ class TransactionDecoder:
         kept: list[Int64] = []
         rejected: list[Rejected] = []
         place = np.array(offsets, np.int64)
-        for start in range(0, len(values), plain.PIECE):
-            piece = values[start : start + plain.PIECE]
-            found, chosen = self._plain(piece, now_ms), np.arange(start, start + len(piece))
+        for start, stop, found in plain.pieces(self._plain, values, now_ms):
+            chosen = np.arange(start, stop)
             if found is None:
-                found, good, bad = self._one_by_one(piece, now_ms)
+                found, good, bad = self._one_by_one(values[start:stop], now_ms)
                 chosen = chosen[good]
                 rejected += (Rejected(start + one.index, one.kind, one.reason) for one in bad)
             ids += found[0]
@@ -174,11 +175,48 @@ class LabelDecoder:
         self._time_of = _time_reader(mapping.time_format)
         self._source = path(mapping.source_path)
         self._propensity = path(mapping.propensity_path)
+        self._plain = plain.labels(mapping, max_bytes, EARLIEST_MS, AHEAD_MS)
 
     def __call__(
         self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
     ) -> tuple[Labels, list[Rejected]]:
         """Decode `values` of `partition`; `now_ms` bounds plausible times."""
+        ids: list[str] = []
+        times: list[Int64] = []
+        labels: list[Int8] = []
+        sources: list[str | None] = []
+        propensities: list[Float64] = []
+        kept: list[int] = []
+        rejected: list[Rejected] = []
+        for start, stop, found in plain.pieces(self._plain, values, now_ms):
+            chosen: Sequence[int] = range(start, stop)
+            if found is None:
+                found, good, bad = self._one_by_one(values[start:stop], now_ms)
+                chosen = [start + index for index in good]
+                rejected += (Rejected(start + one.index, one.kind, one.reason) for one in bad)
+            ids += found[0]
+            times.append(found[1])
+            labels.append(found[2])
+            sources += found[3]
+            propensities.append(found[4])
+            kept += (offsets[index] for index in chosen)
+        return (
+            Labels(
+                partition,
+                ids,
+                np.concatenate([*times, np.empty(0, np.int64)]),
+                np.concatenate([*labels, np.empty(0, np.int8)]),
+                sources,
+                np.array(kept, np.int64),
+                np.concatenate([*propensities, np.empty(0)]),
+            ),
+            rejected,
+        )
+
+    def _one_by_one(
+        self, values: Sequence[bytes | None], now_ms: int
+    ) -> tuple[plain.LabelColumns, list[int], list[Rejected]]:
+        """The readable labels, their indices, and the rejected messages by index."""
         ids: list[str] = []
         times: list[int] = []
         labels: list[int] = []
@@ -205,19 +243,15 @@ class LabelDecoder:
             labels.append(label)
             sources.append(source)
             propensities.append(propensity)
-            kept.append(offsets[index])
-        return (
-            Labels(
-                partition,
-                ids,
-                np.array(times, dtype=np.int64),
-                np.array(labels, dtype=np.int8),
-                sources,
-                np.array(kept, dtype=np.int64),
-                np.array(propensities, dtype=np.float64),
-            ),
-            rejected,
+            kept.append(index)
+        columns = (
+            ids,
+            np.array(times, dtype=np.int64),
+            np.array(labels, dtype=np.int8),
+            sources,
+            np.array(propensities, dtype=np.float64),
         )
+        return columns, kept, rejected
 
 
 def _parse(value: bytes | None, max_bytes: int) -> dict[str, Any]:

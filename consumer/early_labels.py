@@ -11,7 +11,7 @@ import numpy as np
 
 from consumer.columns import Labels
 from consumer.id_index import Hashes
-from consumer.join_record import Early, early_value
+from consumer.join_record import Change, Early, early_value
 
 # Event time runs on past a label's own time by a day: whatever the two topics' paces, a transaction
 # older than its label would have come by then.
@@ -20,9 +20,6 @@ PATIENCE_MS = 24 * 60 * 60 * 1000
 _SHARE = 10
 _FEWEST = 1024
 _STALE = 1024  # entries that need no clearing away
-
-Change = tuple[str, bytes | None]  # a record of the changelog: transaction id, value
-
 
 Ranks = Mapping[Any, int]  # of sources: the lower the number, the more their word counts
 NO_RANKS: Ranks = {}
@@ -78,11 +75,11 @@ class EarlyLabels:
             if not stands:
                 return []
         self.hold(key, early)
-        changes: list[Change] = [(early.id, early_value(early))]
+        changes: list[Change] = [(early.id.encode(), early_value(early))]
         if len(self._waiting) > self._budget:
             _, first = self._waiting.popitem(last=False)
             self._counts["early_dropped"] += 1
-            changes.append((first.id, None))
+            changes.append((first.id.encode(), None))
         return changes
 
     def meet(self, hashes: Hashes) -> dict[int, Early]:
@@ -104,7 +101,7 @@ class EarlyLabels:
             if early is not None and early.labelled_at == labelled_at:
                 del self._waiting[key]
                 self._counts["orphan"] += 1
-                changes.append((early.id, None))
+                changes.append((early.id.encode(), None))
         return changes
 
     def outside(self, limit: int) -> list[Change]:
@@ -112,7 +109,7 @@ class EarlyLabels:
         gone = [key for key in self._waiting if key > limit]
         if gone:
             self._counts["unsampled"] += len(gone)
-        return [(self._waiting.pop(key).id, None) for key in gone]
+        return [(self._waiting.pop(key).id.encode(), None) for key in gone]
 
     def hold(self, key: int, early: Early) -> None:
         """Let a label wait, the last in order, whatever waited under its id."""

@@ -14,13 +14,15 @@ import orjson
 from numpy.typing import NDArray
 
 from consumer import decision
-from consumer.columns import Int8, Labelled, Scores
+from consumer.columns import Labelled, Scores
 from consumer.events import Event
 from consumer.registry import Snapshot
 from consumer.segments import Segments
 
 # By name: the text of each row, one text for all, or an object of such.
 _Members = Mapping[str, "list[bytes] | bytes | _Members"]
+
+_DECISIONS: NDArray[np.object_] = np.array([*map(orjson.dumps, decision.NAMES)], object)
 
 
 def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str, bytes]]:
@@ -41,8 +43,8 @@ def scores(batch: Scores, topic: str, model_version: str) -> Iterator[tuple[str,
             "event_time": _numbers(rows.event_time),
             "score": _numbers(batch.score.astype(np.float64)),
             "shadow_score": _numbers(batch.shadow.astype(np.float64)),
-            "decision": _decisions(batch.decision),
-            "threshold": _numbers(np.broadcast_to(batch.threshold, len(batch))),
+            "decision": _DECISIONS[batch.decision].tolist(),
+            "threshold": _number_or_numbers(batch.threshold),
             **_alike(shared),
             "offset": _numbers(rows.offset),
         },
@@ -76,8 +78,8 @@ def labelled(
             "score": _numbers(batch.score.astype(np.float64)),
             "shadow_score": _numbers(batch.shadow.astype(np.float64)),
             "threshold": _numbers(batch.threshold),
-            "decision": _decisions(batch.decision),
-            "shadow_decision": _decisions(batch.shadow_decision),
+            "decision": _DECISIONS[batch.decision].tolist(),
+            "shadow_decision": _DECISIONS[batch.shadow_decision].tolist(),
             "adapter_version": _numbers(batch.adapter_version),
             "weight": _numbers(batch.weight),
             "segments": [orjson.dumps(names) for names in segments.named(batch.groups)]
@@ -128,11 +130,8 @@ def _numbers(column: NDArray[Any]) -> list[bytes]:
     return text[1:-1].split(b",")
 
 
-_DECISIONS = [orjson.dumps(name) for name in decision.NAMES]
-
-
-def _decisions(column: Int8) -> list[bytes]:
-    return [_DECISIONS[code] for code in column.tolist()]
+def _number_or_numbers(value: float | NDArray[Any]) -> list[bytes] | bytes:
+    return _numbers(value) if isinstance(value, np.ndarray) else orjson.dumps(float(value))
 
 
 def _strings(values: Sequence[str]) -> list[bytes]:

@@ -57,7 +57,7 @@ class IdIndex:
     def remove(self, hashes: Hashes) -> None:
         """Forget these hashes; those absent are passed over."""
         places = self._places(hashes)
-        places = _distinct(places[places >= 0])
+        places = distinct(places[places >= 0])
         self._slots[places] = _REMOVED
         self._count -= len(places)
         self._removed += len(places)
@@ -102,7 +102,7 @@ class IdIndex:
             if not stays.all():
                 gave_way.append(wanted[~stays])
             if (before >= 0).any():
-                gave_way.append(_distinct(before[before >= 0]))
+                gave_way.append(distinct(before[before >= 0]))
             left = ~mine
             hashes, slots = hashes[left], slots[left]
             places = (places[left] + 1) & self._mask
@@ -136,7 +136,7 @@ class IdIndex:
         self._slots: Int64 = np.full(capacity, _EMPTY, np.int64)
 
 
-def _distinct(values: Int64) -> Int64:
+def distinct(values: Int64) -> Int64:
     """Each value once. `numpy.unique` hashes, which takes tens of times as long on short arrays."""
     if len(values) < 2:
         return values

@@ -20,17 +20,18 @@ from numpy.typing import NDArray
 
 from consumer import join_restore
 from consumer.columns import Int64, Labelled, Labels, Matched, Scores
-from consumer.early_labels import Change, EarlyLabels, as_labels, verdict
+from consumer.early_labels import EarlyLabels, as_labels, verdict
 from consumer.held_rows import HeldRows
-from consumer.id_index import Hashes, repeated
+from consumer.id_index import Hashes, distinct, repeated
 from consumer.join_record import (
     UNLABELLED,
+    Change,
     Early,
+    blocks,
     id_hashes,
     labelled,
     opaque,
     row_type,
-    row_values,
     scored,
     source_codes,
     taken,
@@ -101,7 +102,7 @@ class Join:
         return self.held.count
 
     def changes(self) -> list[Change]:
-        """Records of the changelog since the last call, in order; no value is a tombstone."""
+        """Records of the changelog since the last call, in order (see `join_record`)."""
         changes, self._changes = self._changes, []
         return changes
 
@@ -159,10 +160,6 @@ class Join:
         write_labels(come, labels, joined, codes)
         self.held.write(places[joined], come)
         self._count("matched", alone)
-        written: list[tuple[int, str, bytes | None]] = [
-            (index, labels.ids[index], value)
-            for index, value in zip(joined.tolist(), row_values(come), strict=True)
-        ]
 
         # Labels that wait, or that meet another one: in order, for each may decide the next.
         again: list[int] = []
@@ -175,8 +172,7 @@ class Join:
                 if there[index]:
                     self._forget(hashes[index : index + 1])
                 early = Early(name, new[1], new[0], source, float(propensities[index]))
-                waits = self.early.wait(int(hashes[index]), early)
-                written += [(index, *change) for change in waits]
+                self._changes += self.early.wait(int(hashes[index]), early)
                 continue
             row = self.held.rows[places[index] : places[index] + 1]
             old = (int(row["label"][0]), int(row["labelled_at"][0]), int(row["source"][0]))
@@ -188,16 +184,15 @@ class Join:
                 row["label"], row["labelled_at"], row["source"] = new
                 if rule == "matched":  # later ones correct what was asked for then
                     row["propensity"] = propensities[index]
-                written.append((index, name, row.tobytes()))
                 if rule == "matched":
                     again.append(index)
                 else:
                     corrected.append(index)
                     was.append(old[0])
-        written.sort(key=lambda change: change[0])
-        self._changes += [(name, value) for _, name, value in written]
         joined = np.sort(np.concatenate([joined, np.array(again, np.int64)]))
         changed = np.array(corrected, np.int64)
+        told = distinct(places[np.concatenate([joined, changed])])
+        self._changes += blocks(self.held.take(told), self.held.hashes_at(told))
         return Matched(
             labelled(labels, joined, self.held.take(places[joined])),
             labelled(labels, changed, self.held.take(places[changed])),
@@ -218,7 +213,6 @@ class Join:
         rows = scored(self.held.rows.dtype, self.schema, scores, places)
         rows["n"], rows["clock"] = n, clock
         rows["level"], rows["declared"] = self.sampling.level, self.declared
-        ids = [scores.transactions.ids[place] for place in places.tolist()]
         found = []
         if met := self.early.meet(hashes):
             labels, all_of = as_labels(self._partition, list(met.values())), np.arange(len(met))
@@ -227,7 +221,7 @@ class Join:
             opaque(rows)[list(met)] = opaque(come)
             found = [labelled(labels, all_of, come)]
             self.counts["matched"] += len(met)
-        self._changes += zip(ids, row_values(rows), strict=True)
+        self._changes += blocks(rows, hashes)
         if reused := self.held.append(rows, hashes):
             self.counts["reused_id"] += reused
         return found

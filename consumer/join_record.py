@@ -1,11 +1,19 @@
-"""What the join's changelog holds: one record an id, key the id, value one of these.
+"""What the join's changelog holds: of an id the last record counts, in the log's order.
 
 The first byte says the kind in its upper half and the format's version in its lower one. All is
-little endian and packed; a tombstone (no value) says that the id holds nothing any more.
+little endian and packed.
 
-A kept row, `ROW`, as scored and, where it has one, with its label:
+Kept rows, many at a time, `BLOCK`: a record each would take the producer as long as the score of
+the row does. The key is the hash of the value after a byte that no id begins with, so that a
+compaction takes no block for another one:
 
-    kind u1, schema u4        hash of the feature list, so that another model's rows are noticed
+    kind u1, row_bytes u4     so that rows of another number of features are passed over whole
+    hashes u8[rows]           of the ids
+    rows row[rows]
+
+A row in it, as scored and, where it has one, with its label:
+
+    schema u4                 hash of the feature list, so that another model's rows are noticed
     n i8                      rows that the partition had seen before it
     event_time i8, clock i8   clock: the latest event time up to and including this row
     offset i8, version i8     of the transaction; of the adapter that scored it
@@ -18,7 +26,8 @@ A kept row, `ROW`, as scored and, where it has one, with its label:
     x f4[features]
     declared u4, groups u1[]  of the columns of the message that segments are told by; their hash
 
-A label that waits for its transaction, `EARLY`:
+A label that waits for its transaction, `EARLY`, its key the id; a tombstone (no value) says that it
+waits no more:
 
     kind u1, is_fraud i1, labelled_at i8, propensity f4, named u1, and where named is 1 the source
     in UTF-8
@@ -28,25 +37,29 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
 from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores
-from consumer.decision import decided
 from consumer.id_index import Hashes
 
-ROW = 0x13
-BEFORE = 0x12  # without decisions and groups; read still
+BLOCK = 0x32
 EARLY = 0x22
 UNLABELLED = -1
 _EARLY = struct.Struct("<BbqfB")
+_BLOCK = struct.Struct("<BI")
+# A quarter of what Kafka's topics take by default: 1,900 rows of ten features.
+_BLOCK_BYTES = 1 << 18
+# In no UTF-8 text there is such a byte.
+_NO_ID = b"\xff"
+MOST_GROUPS = 255  # columns of the message, a byte each
 
 Rows = NDArray[np.void]  # of `row_type`
+Change = tuple[bytes, bytes | None]  # a record of the changelog: key, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,31 +75,29 @@ class Early:
 
 def row_type(features: int, groups: int = 0) -> np.dtype[np.void]:
     """Of a kept row; it is held in memory as it is written."""
-    last = [("declared", "<u4"), ("groups", "u1", (groups,))]
-    return np.dtype([*_fields(features), *last])
-
-
-def _fields(features: int) -> list[Any]:
-    return [
-        ("kind", "u1"),
-        ("schema", "<u4"),
-        ("n", "<i8"),
-        ("event_time", "<i8"),
-        ("clock", "<i8"),
-        ("offset", "<i8"),
-        ("version", "<i8"),
-        ("score", "<f4"),
-        ("shadow", "<f4"),
-        ("threshold", "<f8"),
-        ("decision", "u1"),
-        ("shadow_decision", "u1"),
-        ("level", "i1"),
-        ("label", "i1"),
-        ("labelled_at", "<i8"),
-        ("source", "<u4"),
-        ("propensity", "<f4"),
-        ("x", "<f4", (features,)),
-    ]
+    return np.dtype(
+        [
+            ("schema", "<u4"),
+            ("n", "<i8"),
+            ("event_time", "<i8"),
+            ("clock", "<i8"),
+            ("offset", "<i8"),
+            ("version", "<i8"),
+            ("score", "<f4"),
+            ("shadow", "<f4"),
+            ("threshold", "<f8"),
+            ("decision", "u1"),
+            ("shadow_decision", "u1"),
+            ("level", "i1"),
+            ("label", "i1"),
+            ("labelled_at", "<i8"),
+            ("source", "<u4"),
+            ("propensity", "<f4"),
+            ("x", "<f4", (features,)),
+            ("declared", "<u4"),
+            ("groups", "u1", (groups,)),
+        ]
+    )
 
 
 def schema_of(features: Sequence[str]) -> int:
@@ -109,7 +120,7 @@ def scored(row_type: np.dtype[np.void], schema: int, scores: Scores, places: Int
     """Some of the scored rows as records, but for `n`, `clock` and `level`."""
     transactions = scores.transactions
     rows = np.empty(len(places), row_type)
-    rows["kind"], rows["schema"] = ROW, schema
+    rows["schema"] = schema
     rows["event_time"] = transactions.event_time[places]
     rows["offset"] = transactions.offset[places]
     rows["version"] = scores.adapter_version
@@ -169,40 +180,38 @@ def _known(propensity: Float32) -> Float64:
     return np.where(np.isnan(propensity), 1.0, propensity.astype(np.float64))
 
 
-def row_values(rows: Rows) -> list[bytes]:
-    """The records of rows; `rows` is contiguous."""
-    values: list[bytes] = opaque(rows).tolist()
-    return values
+def blocks(rows: Rows, hashes: Hashes) -> Iterator[Change]:
+    """The records of rows, and of their ids; `rows` is contiguous."""
+    size = rows.dtype.itemsize
+    head, most = _BLOCK.pack(BLOCK, size), max(1, _BLOCK_BYTES // (size + hashes.itemsize))
+    for start in range(0, len(rows), most):
+        part = slice(start, start + most)
+        value = b"".join([head, hashes[part].tobytes(), rows[part].tobytes()])
+        yield _NO_ID + xxhash.xxh3_128_digest(value), value
 
 
-def is_row(value: bytes, rows: np.dtype[np.void]) -> bool:
-    """Is it a kept row of that many features and columns?"""
-    return len(value) == rows.itemsize and value[0] == ROW
+def read_block(value: bytes, rows: np.dtype[np.void]) -> tuple[Hashes, Rows | None] | None:
+    """The ids' hashes of a block and its rows, None where they are of another width.
 
-
-def as_now(value: bytes, rows: np.dtype[np.void]) -> bytes:
-    """A kept row of the format before, or with other columns, as one of `rows`; else itself.
-
-    A row that does not tell what was decided was flagged by its threshold alone, and declined; its
-    columns are unknown.
+    None where the record is no block. Rows that were told other columns of the message are the
+    same but for these.
     """
+    if len(value) < _BLOCK.size or value[0] != BLOCK:
+        return None
+    _, size = _BLOCK.unpack_from(value)
+    count = (len(value) - _BLOCK.size) // (size + 8)
+    hashes = np.frombuffer(value, "<u8", count, _BLOCK.size).astype(np.uint64)
     features = rows["x"].shape[0]
-    if value[:1] == bytes([ROW]) and len(value) >= row_type(features).itemsize:
-        given = np.frombuffer(value, row_type(features), 1)
-    else:
-        fields = [field for field in _fields(features) if "decision" not in field[0]]
-        if value[:1] != bytes([BEFORE]) or len(value) != np.dtype(fields).itemsize:
-            return value
-        given = np.frombuffer(value, np.dtype(fields), 1)
-    row = np.zeros(1, rows)
-    for name in given.dtype.names or ():
-        if name not in ("kind", "declared", "groups"):
-            row[name] = given[name]
-    row["kind"] = ROW
-    if "decision" not in (given.dtype.names or ()):
-        for name, score in (("decision", "score"), ("shadow_decision", "shadow")):
-            row[name] = decided(given[score], given["threshold"])
-    return row.tobytes()
+    groups = size - row_type(features).itemsize
+    if not 0 <= groups <= MOST_GROUPS:
+        return hashes, None
+    given = np.frombuffer(value, row_type(features, groups), count, _BLOCK.size + 8 * count)
+    if given.dtype == rows:
+        return hashes, given
+    found = np.zeros(count, rows)
+    for name in set(rows.names or ()) - {"groups"}:
+        found[name] = given[name]
+    return hashes, found
 
 
 def early_value(early: Early) -> bytes:

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from consumer.columns import Int64
 from consumer.id_index import Hashes
 from consumer.join_record import (
-    as_now,
     early_value,
     id_hashes,
-    is_row,
     opaque,
+    read_block,
     read_early,
     taken,
 )
@@ -42,21 +41,22 @@ def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], be
     if not len(keys):
         return
     row_type = join.held.rows.dtype
-    values = [v if v is None or is_row(v, row_type) else as_now(v, row_type) for v in values]
-    given = [value for value in values if value is not None and is_row(value, row_type)]
-    rows = np.frombuffer(b"".join(given), row_type)
-    hashes = id_hashes(keys)
-    row = np.full(len(keys), -1, np.int64)  # which of `rows`, -1 for other records
-    if len(given) == len(keys):
-        row[:] = np.arange(len(keys))
-    else:
-        ours = [value is not None and is_row(value, row_type) for value in values]
-        row[ours] = np.arange(len(given))
-    counts = np.ones(len(keys), bool)
-    counts[row >= 0] = rows["offset"] < before
+    blocks = [None if value is None else read_block(value, row_type) for value in values]
+    single = iter(id_hashes(key for key, block in zip(keys, blocks, strict=True) if block is None))
+    by_record = [np.array([next(single)]) if block is None else block[0] for block in blocks]
+    sizes = np.array([len(each) for each in by_record])
+    record = np.repeat(np.arange(len(keys)), sizes)
+    hashes = np.concatenate(by_record)
+    known = [block[1] for block in blocks if block is not None and block[1] is not None]
+    rows = np.concatenate([np.empty(0, row_type), *known])
+    is_row = np.repeat([block is not None and block[1] is not None for block in blocks], sizes)
+    row = np.where(is_row, np.cumsum(is_row) - 1, -1)  # which of `rows`, -1 for none of them
+
+    counts = np.ones(len(hashes), bool)
+    counts[is_row] = rows["offset"] < before
     foreign = rows["schema"] != join.schema
     others = int(np.count_nonzero(foreign & (rows["offset"] < before)))
-    row[np.flatnonzero(row >= 0)[foreign]] = -1
+    row[np.flatnonzero(is_row)[foreign]] = -1
 
     chosen = _last(hashes, np.flatnonzero(counts))
     join.early.meet(hashes[chosen])
@@ -67,13 +67,13 @@ def replay(join: Join, keys: Sequence[bytes], values: Sequence[bytes | None], be
     held["declared"] = join.declared
     join.held.replace(held, hashes[kept])
     join.held.leave(hashes[gone])
-    for place in gone.tolist():
-        value = values[place]
+    for place in gone[~is_row[gone]].tolist():
+        key, value = keys[record[place]], values[record[place]]
         if value is not None:
-            early = read_early(keys[place], value)
+            early = None if blocks[record[place]] is not None else read_early(key, value)
             if early is not None:
                 join.early.hold(int(hashes[place]), early)
-            elif not is_row(value, row_type):
+            else:
                 others += 1
     if others:
         join.counts["other_model"] += others

@@ -69,13 +69,11 @@ def confusion(
     """
     fraud = np.asarray(label, bool)  # (rows,)
     flagged = np.asarray(score, np.float64) >= np.asarray(threshold, np.float64)  # (rows,)
-    weights = _weights(weight, len(fraud))  # (rows,)
-    return Confusion(
-        tp=float(weights[flagged & fraud].sum()),
-        tn=float(weights[~flagged & ~fraud].sum()),
-        fp=float(weights[flagged & ~fraud].sum()),
-        fn=float(weights[~flagged & fraud].sum()),
-    )
+    each = (flagged & fraud, ~(flagged | fraud), flagged & ~fraud, ~flagged & fraud)
+    if weight is None:
+        return Confusion(*(float(np.count_nonzero(rows)) for rows in each))
+    weights = np.asarray(weight, np.float64)  # (rows,)
+    return Confusion(*(float(weights[rows].sum()) for rows in each))
 
 
 def log_loss(
@@ -180,7 +178,11 @@ def _weights(weight: npt.ArrayLike | None, rows: int) -> _Floats:
 
 
 def _mean(value: _Floats, weight: npt.ArrayLike | None) -> float | None:
-    return float(np.average(value, weights=_weights(weight, len(value)))) if len(value) else None
+    if not len(value):
+        return None
+    if weight is None:
+        return float(value.sum() / len(value))
+    return float(np.average(value, weights=np.asarray(weight, np.float64)))
 
 
 def _share(part: float, whole: float) -> float:

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor, nn
 
 # A feature a million standard deviations away is as far as any: beyond it the layers would overflow
@@ -85,7 +86,13 @@ class ReflexiveLayer(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:  # (rows, width)
         """The corrected representation, (rows, width)."""
-        corrected: Tensor = h + self.scale * self.adapter(h)
+        return self.under(h, dict(self.named_parameters()))
+
+    @staticmethod
+    def under(h: Tensor, state: AdapterState) -> Tensor:
+        """As `forward`, with the parameters of a state in place of the layer's own."""
+        first, second = ((state[f"adapter.{n}.weight"], state[f"adapter.{n}.bias"]) for n in (0, 2))
+        corrected: Tensor = h + state["scale"] * F.linear(torch.tanh(F.linear(h, *first)), *second)
         return corrected
 
 
@@ -148,11 +155,7 @@ class SelfHealingMLP(Healable):
 
     def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:  # (rows, width)
         """Log odds of fraud, (rows,), under the module's own adapter or the state given."""
-        corrected = (
-            self.reflexive(h)
-            if adapter is None
-            else torch.func.functional_call(self.reflexive, dict(adapter), (h,))
-        )
+        corrected = self.reflexive(h) if adapter is None else self.reflexive.under(h, adapter)
         logit: Tensor = self.calibrate(self.head(corrected)).squeeze(-1)
         return logit
 

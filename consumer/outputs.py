@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, fields
 from consumer.columns import Labelled, Scores
 from consumer.command import SetThresholds
 from consumer.events import Event
+from consumer.join_record import Change
 from consumer.registry import Activation, InForce, Snapshot
-
-Changes = list[tuple[str, bytes | None]]  # keys and values of a changelog; None is a tombstone
 
 
 @dataclass(slots=True)
@@ -19,7 +18,7 @@ class Outputs:
     scores: list[Scores] = field(default_factory=list)
     labelled: list[Labelled] = field(default_factory=list)
     corrected: list[Labelled] = field(default_factory=list)  # joined before, with another label
-    pending: list[tuple[int, Changes]] = field(default_factory=list)  # of a partition's join
+    pending: list[tuple[int, list[Change]]] = field(default_factory=list)  # of a partition's join
     snapshots: list[Snapshot] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
     deployed: list[InForce] = field(default_factory=list)  # the last one counts

@@ -187,7 +187,7 @@ class Paper(Policy):
         )
         if self.takes_back and verdict is not None and verdict.reasons:
             self._roll_back(evidence, verdict)
-            score, _ = self._scorer(rows.x, self.deployed)
+            score = self._scorer.in_force(rows.x, self.deployed)
             in_force = metrics.figures(score, rows.is_fraud, threshold)
         self._out.deployed.append(self.deployed)
         self._labelled_event(evidence, "rollback" if self.rolled_back else "heal", in_force)

@@ -9,8 +9,8 @@ import structlog
 
 from consumer import encode
 from consumer.command import APPLIED_BY
-from consumer.early_labels import Change
 from consumer.events import Event
+from consumer.join_record import Change
 from consumer.kafka import dead_letters
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.sink import Sink
@@ -129,7 +129,7 @@ class Publisher:
                 say(event["message"], action=about["action"])
 
     def _produce(
-        self, name: str, records: Iterable[tuple[str, bytes | None]], partition: int = -1
+        self, name: str, records: Iterable[tuple[str | bytes, bytes | None]], partition: int = -1
     ) -> None:
         with self._stage("produce"):
             self._sink.produce_all(self._settings.topic(name), records, partition)

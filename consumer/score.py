@@ -30,6 +30,12 @@ class Scorer:
             return frozen, shadow
         return self._mixture.score(x, in_force.snapshot.adapter, weights), shadow
 
+    def in_force(self, x: Float32, in_force: InForce) -> Float32:
+        """The scores alone, the same."""
+        if set(in_force.weights) <= {FROZEN}:
+            return self(x, in_force)[0]
+        return self._mixture.score(x, in_force.snapshot.adapter, in_force.weights)
+
     @torch.inference_mode()
     def adapted(self, x: Float32, adapter: AdapterState) -> tuple[Float32, Float32]:
         """Scores and shadow scores, both (rows,), under an adapter state."""

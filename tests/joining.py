@@ -5,6 +5,7 @@ import numpy as np
 from consumer.columns import Labels, Scores, Transactions
 from consumer.decision import decided
 from consumer.join import Join
+from consumer.join_record import id_hashes, read_block, row_type
 
 HORIZON_MS = 64_000
 SCHEMA = 77
@@ -50,3 +51,19 @@ def matched(found):
 def offsets(found):
     """The transactions' offsets."""
     return [] if found is None else found.offset.tolist()
+
+
+def told(changes):
+    """What records of the changelog come to: by id hash the row, or the value of another record."""
+    found = {}
+    for key, value in changes:
+        block = value and read_block(value, row_type(2))
+        if block:
+            found |= dict(zip(block[0].tolist(), block[1], strict=True))
+        else:
+            found[int(id_hashes([key])[0])] = value
+    return found
+
+
+def told_as_bytes(changes):
+    return {name: value if value is None else bytes(value) for name, value in told(changes).items()}

@@ -359,8 +359,90 @@ def test_many_at_a_time_and_one_by_one_read_the_same(messages, piece):
     assert quick.x.tobytes() == slow.x.tobytes()
 
 
+_good_label = st.fixed_dictionaries(
+    {
+        "transaction_id": st.text(min_size=1, max_size=3),
+        "labelled_at": st.integers(NOW_MS - 5, NOW_MS + 5),
+        "is_fraud": st.integers(0, 1) | st.booleans(),
+    },
+    optional={
+        "source": st.none() | st.text(max_size=2),
+        "propensity": st.none() | st.floats(0, 1, exclude_min=True) | st.just(1),
+    },
+)
+_odd_label = (
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "transaction_id": _json | st.just("a"),
+            "labelled_at": _json | _times,
+            "is_fraud": _json | st.sampled_from([0, 1, 2, 1.0, "1"]),
+            "source": _json,
+            "propensity": _json | st.sampled_from([0, 0.0, 1.0, 1.5, "1"]),
+        },
+    )
+    | _json
+    | st.sampled_from([None, b"", b"{", b'{"transaction_id": "\xff"}', b"x" * 2_000])
+)
+
+
+@given(st.lists(_good_label | _odd_label, max_size=6), st.integers(1, 3))
+def test_labels_many_at_a_time_and_one_by_one_read_the_same(messages, piece):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "PIECE", piece)
+        quick, refused_quick = labels(*messages)
+        patch.setattr(plain, "labels", lambda *_: None)
+        slow, refused_slow = labels(*messages)
+    assert refused_quick == refused_slow
+    for name in ("ids", "source"):
+        assert getattr(quick, name) == getattr(slow, name)
+    for name in ("labelled_at", "is_fraud", "offset", "propensity"):
+        assert getattr(quick, name).tobytes() == getattr(slow, name).tobytes()
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=20), st.integers(1, 8))
+def test_an_odd_message_sends_no_other_to_the_slow_path(is_odd, piece):
+    read_slowly = []
+    odd = GOOD | {"event_time": "2026-01-01"}  # readable, and no whole number
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plain, "PIECE", piece)
+        one_by_one = TransactionDecoder._one_by_one
+        patch.setattr(
+            TransactionDecoder,
+            "_one_by_one",
+            lambda self, values, now_ms: (
+                read_slowly.extend(values) or one_by_one(self, values, now_ms)
+            ),
+        )
+        rows, refused = transactions(*(odd if one else GOOD for one in is_odd))
+
+    assert (refused, rows.offset.tolist()) == ([], list(range(10, 10 + len(is_odd))))
+    assert len(read_slowly) == sum(is_odd)
+
+
+def test_brackets_by_the_thousand_are_a_dead_letter_of_their_own():
+    for read, one in ((transactions, GOOD), (labels, LABEL)):
+        deep = (
+            json.dumps(one).encode()[:-1] + b', "surprise": ' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+        )
+        rows, refused = read(one, deep, one, max_bytes=20_000)
+        assert rows.offset.tolist() == [10, 12]
+        assert [(bad.index, bad.kind) for bad in refused] == [(1, "InvalidJson")]
+
+
+def test_plain_labels_take_the_hot_path():
+    read = plain.labels(LabelInput(), 1_000, EARLIEST_MS, AHEAD_MS)
+    told = {**LABEL, "is_fraud": False, "propensity": 0.5}
+    found = read([json.dumps(LABEL).encode(), json.dumps(told).encode()], NOW_MS)
+    assert found is not None
+    ids, times, is_fraud, sources, propensity = found
+    assert (ids, times.tolist(), is_fraud.tolist()) == (["a", "a"], [NOW_MS] * 2, [1, 0])
+    assert sources == ["chargeback"] * 2
+    assert np.array_equal(propensity, [np.nan, 0.5], equal_nan=True)
+
+
 def test_plain_messages_take_the_hot_path():
-    read = plain.reader(TransactionInput(), ["V3", "V14"], 1_000, EARLIEST_MS, AHEAD_MS)
+    read = plain.transactions(TransactionInput(), ["V3", "V14"], 1_000, EARLIEST_MS, AHEAD_MS)
     good = json.dumps(GOOD).encode()
     found = read([good, good], NOW_MS)
     assert found is not None
@@ -371,7 +453,7 @@ def test_plain_messages_take_the_hot_path():
 
 
 def test_a_model_of_one_feature_takes_it_too():
-    read = plain.reader(TransactionInput(), ["V14"], 1_000, EARLIEST_MS, AHEAD_MS)
+    read = plain.transactions(TransactionInput(), ["V14"], 1_000, EARLIEST_MS, AHEAD_MS)
     found = read([json.dumps(GOOD).encode()] * 3, NOW_MS)
     assert found is not None
     assert found[2].tolist() == [[-2.5]] * 3

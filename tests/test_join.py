@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from consumer.join_record import EARLY, ROW, id_hashes, row_type
+from consumer.join_record import EARLY, blocks, id_hashes, row_type
 from consumer.settings import DAY_MS
-from tests.joining import HORIZON_MS, join, labels, matched, offsets, plain, scores
+from tests.joining import HORIZON_MS, join, labels, matched, offsets, plain, scores, told
 
 
-def read(value):
-    """One kept row of the changelog."""
-    return np.frombuffer(value, row_type(2))[0]
+def row_of(name, changes):
+    """The kept row of an id in the changelog."""
+    return told(changes)[int(id_hashes([name.encode()])[0])]
 
 
 def names(count, level=0, start=0):
@@ -216,7 +216,7 @@ def test_an_early_label_that_a_raise_leaves_out_is_unsampled():
     held.add(scores(low, event_time=0))
 
     assert held.counts["unsampled"] == 1
-    assert (high[0], None) in held.changes()
+    assert (high[0].encode(), None) in held.changes()
 
 
 def test_the_level_follows_the_load_before_the_budget_is_reached_and_falls_when_it_is_low():
@@ -248,11 +248,12 @@ def test_the_level_follows_the_load_before_the_budget_is_reached_and_falls_when_
 def test_a_kept_row_is_told_when_added_and_whole_again_when_labelled_or_corrected():
     held = join()
     held.add(scores("ab", first_offset=40, version=7))
-    (_, first), (key, second) = held.changes()
+    first = held.changes()
+    assert len(first) == 1
     assert held.changes() == []
 
-    row = read(second)
-    assert (key, row["kind"], row["schema"]) == ("b", ROW, 77)
+    row = row_of("b", first)
+    assert row["schema"] == 77
     assert [row[name] for name in ("n", "event_time", "clock", "offset", "version")] == [
         *(1, 41_000, 41_000, 41, 7)
     ]
@@ -260,18 +261,32 @@ def test_a_kept_row_is_told_when_added_and_whole_again_when_labelled_or_correcte
     assert row["x"].tolist() == [41.0, -41.0]
 
     held.match(labels("a", labelled_at=77))
-    held.match(labels("a", labelled_at=78))  # a duplicate is not told
+    then = row_of("a", held.changes())
+    held.match(labels("a", labelled_at=78))
+    assert held.changes() == []  # a duplicate is not told
     held.match(labels("a", is_fraud=0, labelled_at=79, source=None))
-    changes = held.changes()
-    assert [key for key, _ in changes] == ["a", "a"]
-    now, then = (read(value) for _, value in reversed(changes))
+    now = row_of("a", held.changes())
     assert [then[name] for name in ("label", "labelled_at")] == [1, 77]
     assert [now[name] for name in ("label", "labelled_at", "source")] == [0, 79, 0]
     assert then["source"] != 0
-    assert now["x"].tolist() == read(first)["x"].tolist()
+    assert now["x"].tolist() == row_of("a", first)["x"].tolist()
 
 
-def test_an_early_label_is_told_and_its_row_takes_the_records_place():
+def test_a_thousand_rows_are_few_records_and_none_is_larger_than_a_topic_takes():
+    held = join(max_rows=20_000)
+    ids = [str(number) for number in range(20_000)]
+    held.add(scores(ids, event_time=0))
+    held.match(labels(ids))
+
+    changes = held.changes()
+
+    assert len(changes) < 60
+    assert max(len(value) for _, value in changes) < 300_000
+    assert len({key for key, _ in changes}) == len(changes)
+    assert {key[:1] for key, _ in changes} == {b"\xff"}  # no id of UTF-8 begins so
+
+
+def test_an_early_label_is_told_and_then_its_row_with_it():
     held = join(max_rows=8)
     held.match(labels("ab", labelled_at=5))
     waits = held.changes()
@@ -280,25 +295,33 @@ def test_an_early_label_is_told_and_its_row_takes_the_records_place():
     held.add(scores("c", first_offset=1, event_time=DAY_MS + 6))
     dropped = held.changes()
 
-    assert [(key, value[0]) for key, value in waits] == [("a", EARLY), ("b", EARLY)]
-    assert [(key, read(value)["label"]) for key, value in came] == [("a", 1)]
-    assert [key for key, _ in dropped] == ["c", "b"]
-    assert dropped[1][1] is None
+    assert [(key, value[0]) for key, value in waits] == [(b"a", EARLY), (b"b", EARLY)]
+    assert row_of("a", came)["label"] == 1
+    assert dropped[1:] == [(b"b", None)]
 
 
 def test_rows_of_another_model_and_rows_past_the_committed_offset_are_not_restored():
     of_other, ours = join(schema=1), join()
     of_other.add(scores("ab"))
     ours.add(scores("bcd", first_offset=2))
-    log = [*of_other.changes(), *ours.changes(), ("e", b"\x7fwhatever"), ("f", b"")]
+    log = [*of_other.changes(), *ours.changes(), (b"e", b"\x7fwhatever"), (b"f", b"")]
 
     restored = join()
-    restored.replay([key.encode() for key, _ in log], [value for _, value in log], 4)
+    restored.replay([key for key, _ in log], [value for _, value in log], 4)
     restored.resume(ours.state())
 
     assert len(restored) == 2
     assert offsets(restored.match(labels("abcd")).joined) == [2, 3]
     assert restored.counts == {"other_model": 4, "early": 2, "matched": 2}
+
+
+def test_rows_of_another_number_of_features_are_passed_over_whole():
+    restored = join()
+    restored.replay(
+        *zip(*blocks(np.zeros(2, row_type(5)), id_hashes([b"a", b"b"])), strict=True), 4
+    )
+
+    assert (len(restored), restored.counts) == (0, {"other_model": 2})
 
 
 def test_growing_keeps_what_is_held():

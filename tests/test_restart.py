@@ -204,7 +204,7 @@ class Process:
         topics.letters += self.letters
         self.letters.clear()
         topics.labelled += out.labelled
-        topics.pending += [(k.encode(), v) for _, changes in out.pending for k, v in changes]
+        topics.pending += [change for _, changes in out.pending for change in changes]
         topics.snapshots |= {snapshot.version: snapshot for snapshot in out.snapshots}
         if out.deployed:
             topics.deployed = orjson.loads(orjson.dumps(out.deployed[-1].record("")))

@@ -105,7 +105,7 @@ class Hedge(Policy):
     def labelled_batch(self, evidence: Evidence, idle: Idle) -> None:
         """Only its figures are said: what labels teach was learnt when they came."""
         rows = evidence.rows
-        score, _ = self._scorer(rows.x, self.deployed)
+        score = self._scorer.in_force(rows.x, self.deployed)
         in_force = metrics.figures(score, rows.is_fraud, rows.threshold)
         self._labelled_event(evidence, "none", in_force)
 

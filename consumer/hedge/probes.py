@@ -18,6 +18,9 @@ from consumer.reference import Trained
 # In brackets: no feature is called so.
 NAMES = ("(score)", "(entropy)", "(latent)")
 
+# Of a batch's many thousand rows so many at a time stay within a core's cache: half the time.
+PIECE = 1024
+
 
 class Probes:
     """Frozen score, its entropy in nats, and the distance of the representation from training's.
@@ -32,9 +35,12 @@ class Probes:
         self._mean = torch.from_numpy(trained.latent_mean)
         self._sd = torch.from_numpy(trained.latent_sd)
 
-    @torch.inference_mode()
     def __call__(self, x: Float32) -> Float64:
         """(rows, 3) of `x: (rows, features)`."""
+        return np.concatenate([self._of(x[at : at + PIECE]) for at in range(0, len(x), PIECE)])
+
+    @torch.inference_mode()
+    def _of(self, x: Float32) -> Float64:
         view = View.of(self._base, x)
         p = torch.sigmoid(view.frozen).numpy().astype(np.float64)
         entropy = -(p * np.log(p) + (1 - p) * np.log1p(-p))

@@ -202,8 +202,10 @@ class Reader:
         """Which cluster this is; empty where it does not say."""
         return client.connect(self._ends, self._kafka).cluster_id or ""
 
-    def chunks(self, topic: str, partition: int, start: int = 0) -> Iterator[list[Message]]:
-        """All committed records from offset `start` on, many at a time.
+    def chunks(
+        self, topic: str, partition: int, start: int = 0, most: int = _RECORDS_A_CALL
+    ) -> Iterator[list[Message]]:
+        """All committed records from offset `start` on, at most `most` at a time.
 
         Raises: KafkaUnavailableError where nothing more comes for `PATIENCE_S`.
         """
@@ -216,7 +218,7 @@ class Reader:
         reached = start
         try:
             while reached < end:
-                messages = self._reader.consume(_RECORDS_A_CALL, timeout=_POLL_S)
+                messages = self._reader.consume(most, timeout=_POLL_S)
                 now = time.monotonic()
                 silent_since = now if messages else silent_since
                 if now - silent_since > PATIENCE_S:

@@ -126,7 +126,7 @@ class Sink:
                 return
 
     def produce_all(
-        self, topic: str, records: Iterable[tuple[str, bytes | None]], partition: int
+        self, topic: str, records: Iterable[tuple[str | bytes, bytes | None]], partition: int
     ) -> None:
         """Add records without headers, as `produce` does one."""
         produce = self._producer.produce
