@@ -10,7 +10,7 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos paper labels delivery bench bench-peers lint format lock clean python broker-tools
+.PHONY: help setup demo test chaos paper labels delivery bench bench-peers latency flat lint format lock clean python broker-tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ bench: python broker-tools setup  ## how fast the whole system is beside the raw
 
 bench-peers: python broker-tools setup  ## other stream processors at the same work; half an hour
 	@$(BIN)/python -m benchmarks.peers
+
+latency: python broker-tools setup  ## from sending to reading, and what healing costs; half an hour
+	@$(BIN)/python -m benchmarks.latency
+
+flat: python broker-tools setup  ## what grows with features, partitions, rows held, time; an hour
+	@$(BIN)/python -m benchmarks.flat
 
 lint: setup  ## formatting, lint, types
 	@$(BIN)/ruff format --check .

@@ -57,6 +57,20 @@ def columns(rows: int, features: int, seed: int = 42) -> Iterator[Transactions]:
         )
 
 
+def whole(chunks: Iterable[Transactions]) -> Transactions:
+    """All of them as one."""
+    several = list(chunks)
+    return Transactions(
+        ids=[name for chunk in several for name in chunk.ids],
+        times=np.concatenate([chunk.times for chunk in several]),
+        features={
+            name: np.concatenate([chunk.features[name] for chunk in several])
+            for name in several[0].features
+        },
+        is_fraud=np.concatenate([chunk.is_fraud for chunk in several]),
+    )
+
+
 def matrix(chunk: Transactions) -> Float32:
     """The features as a consumer holds them, (rows, features)."""
     return np.column_stack(list(chunk.features.values())).astype(np.float32)
@@ -137,8 +151,7 @@ def model(folder: Path, chunks: Iterable[Transactions] | None = None) -> Path:
         words = ("--scenario", "none", "--no-publish", "--train-out", file)
         runs.command("producer_sim", "stream", *words)
     else:
-        (whole,) = chunks
-        training_csv.write(file, whole)
+        training_csv.write(file, whole(chunks))
     rule = "V14 < -1.5" if chunks is None else "V1 < -1.5"
     runs.command("consumer", "train", "--data", file, "--out", made, "--rule", rule)
     return made
