@@ -59,7 +59,7 @@ PEERS = {
     "aiokafka": Peer("with_aiokafka", "aiokafka", "getmany, 1,000 at a time"),
     "Bytewax": Peer("with_bytewax", "bytewax", "flat_map_batch, 10,000 at a time"),
     "Quix Streams": Peer("with_quixstreams", "quixstreams", "apply, message by message"),
-    "Quix Streams, sink": Peer("with_quixstreams_sink", "quixstreams", "a batching sink, 1,000"),
+    "Quix Streams, sink": Peer("with_quixstreams_sink", "quixstreams", "a batching sink, 10,000"),
     "FastStream": Peer("with_faststream", "faststream", "batch subscriber, 1,000"),
     "Faust": Peer("with_faust", "faust", "take, 1,000 at a time"),
     "Pathway": Peer("with_pathway", "pathway", "batched UDF, 1,000"),
@@ -227,7 +227,8 @@ def main() -> None:
             f"best (`benchmarks/peers/with_*.py`). {given.repetitions} rounds, the kinds in turns; "
             "each run is a process of its own. A peer's time is from the first message that its "
             "model is given until the broker has written the last score; ours is until its last "
-            "commit. A reader has counted every message. Medians and, in brackets, the span; the "
+            "commit. (Pathway reads ahead for a tenth of a second before its model is first given "
+            "rows.) A reader has counted every message. Medians and, in brackets, the span; the "
             "ratios are ours to theirs, of runs of the same round: above 1 in the first we are "
             "faster, below 1 in the second we take less of the processor.",
             "",
