@@ -10,10 +10,10 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos paper labels delivery bench lint format lock clean python broker-tools
+.PHONY: help setup demo test chaos paper labels delivery bench bench-peers latency flat lint format lock clean python broker-tools
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: python .venv/.installed  ## install into .venv; TORCH=cpu leaves out CUDA (3 GB less)
 
@@ -40,6 +40,15 @@ delivery: python broker-tools setup  ## what exactly-once costs, and restarts
 
 bench: python broker-tools setup  ## how fast the whole system is beside the raw client; minutes
 	@$(BIN)/python -m benchmarks.throughput
+
+bench-peers: python broker-tools setup  ## other stream processors at the same work; half an hour
+	@$(BIN)/python -m benchmarks.peers
+
+latency: python broker-tools setup  ## from sending to reading, and what healing costs; half an hour
+	@$(BIN)/python -m benchmarks.latency
+
+flat: python broker-tools setup  ## what grows with features, partitions, rows held, time; an hour
+	@$(BIN)/python -m benchmarks.flat
 
 lint: setup  ## formatting, lint, types
 	@$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
@@ -12,3 +13,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     for row in rows:
         yield "| " + " | ".join(row) + " |"
     yield ""
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """The median, and in brackets the span.
+
+    >>> spread([3.0, 1.0, 2.0], ".0f")
+    '2 (1 to 3)'
+    """
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"

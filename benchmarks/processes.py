@@ -68,7 +68,7 @@ def watch(
             process = subprocess.Popen(command(settings, model, *more), stderr=said)
             try:
                 while process.poll() is None:
-                    resident_mb, highest_mb = _memory(process.pid)
+                    resident_mb, highest_mb = memory_mb(process.pid)
                     peak_mb = max(peak_mb, highest_mb)
                     rows = _committed(group, settings)
                     if highest_mb:
@@ -108,7 +108,7 @@ def _committed(group: Consumer, settings: Settings) -> int:
     return max(0, place.offset)
 
 
-def _memory(process: int) -> tuple[float, float]:
+def memory_mb(process: int) -> tuple[float, float]:
     """Resident memory in MB, now and at most; 0 of a process that is ending."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()

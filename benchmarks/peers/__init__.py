@@ -1,0 +1,1 @@
+"""The same work by other Python stream processors: decode, score, one message a transaction."""
