@@ -202,7 +202,9 @@ class Watch(Section):
     conflict_probability: float = Field(
         0.30, ge=0, le=1, description="A rule says fraud and the model says less: a conflict."
     )
-    conflicts: int = Field(5, ge=1, description="Conflicts in a batch that raise the alarm alone.")
+    conflicts: int = Field(
+        5, ge=1, description="Conflicts in `batch.rows` rows of a batch that raise the alarm alone."
+    )
 
 
 class Heal(Section):

@@ -53,6 +53,7 @@ class Watch:
 
     def end(self, thresholds: Thresholds) -> Signal:
         """End the batch and judge it."""
+        batches = self._cutter.seen / self._cutter.rows
         self._cutter.end()
         found, self._conflicts = self._conflicts, Conflicts()
         return signals.judge(
@@ -60,7 +61,8 @@ class Watch:
             found,
             self._rules.weight_of(found.heaviest),
             z_threshold=thresholds.watch_fidi_z,
-            conflict_threshold=thresholds.watch_conflicts,
+            # Where a second holds more rows than a batch has at least, it holds more conflicts.
+            conflict_threshold=thresholds.watch_conflicts * batches,
         )
 
     def state(self) -> dict[str, Any]:

@@ -7,6 +7,9 @@ import pytest
 
 from consumer.rules import Rules, parse
 from consumer.signals import Conflicts, Fidi, conflicts, judge
+from consumer.threshold import Thresholds
+from consumer.watch import Watch
+from tests.streams import BATCH, START_MS, model, settings
 
 
 def constant(value, rows=10):
@@ -90,6 +93,21 @@ def test_the_probability_itself_is_no_conflict():
 
     assert conflicts(RULES, X, score, 0.30).rows == 0
     assert conflicts(RULES, X, np.nextafter(score, np.float32(0)), 0.30).rows == 3
+
+
+@pytest.mark.parametrize(("conflicting", "alarm"), [(19, False), (20, True)])
+def test_as_many_conflicts_as_a_batch_has_rows_at_least_to_hold_them(conflicting, alarm):
+    ours = settings({"watch.conflicts": 5, "watch.fidi_z": 99})
+    watch = Watch(ours, model())
+    rows = 4 * BATCH  # of one second, where a batch is at least a fourth of them
+    x = np.zeros((rows, 3), np.float32)
+    x[:conflicting, 1] = -9
+    watch.take(np.full(rows, START_MS), x, np.full(rows, 0.1, np.float32), 0.3)
+
+    said = watch.end(Thresholds.of(ours))
+
+    assert said.conflicts.rows == conflicting
+    assert said.alarm is alarm
 
 
 def test_without_rules_there_is_no_conflict():
