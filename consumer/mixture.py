@@ -51,12 +51,14 @@ class Mixture:
             ]
         )
 
-    def score(self, x: Float32, state: State, weights: Mapping[str, float]) -> Float32:
-        """The weighed probability, (rows,), of `x: (rows, features)`.
+    def score(
+        self, x: Float32, state: State, weights: Mapping[str, float]
+    ) -> tuple[Float32, Float32]:
+        """The weighed probability and the frozen model's, (rows,) each, of `x: (rows, features)`.
 
-        `state`: flat, of a snapshot; `weights`: by expert, positive, 1 in sum.
+        `state`: flat, of a snapshot; `weights`: by expert, positive, 1 in sum, FROZEN among them.
         """
         states = apart(state)
-        pool = {name: states.get(name, {}) for name in weights}
-        p = np.asarray(list(weights.values())) @ self.probabilities(x, pool)
-        return p.astype(np.float32)
+        p = self.probabilities(x, {name: states.get(name, {}) for name in weights})
+        weighed = np.asarray(list(weights.values())) @ p
+        return weighed.astype(np.float32), p[list(weights).index(FROZEN)].astype(np.float32)

@@ -25,16 +25,22 @@ class Scorer:
         weights = in_force.weights
         if not weights:
             return self.adapted(x, in_force.snapshot.adapter)
-        frozen, shadow = self.adapted(x, self._base_adapter)
         if set(weights) == {FROZEN}:
-            return frozen, shadow
-        return self._mixture.score(x, in_force.snapshot.adapter, weights), shadow
+            return self.adapted(x, self._base_adapter)
+        score, frozen = self._mixture.score(x, in_force.snapshot.adapter, weights)
+        return score, frozen if self._shadow is None else self._shadow_of(x)
 
     def in_force(self, x: Float32, in_force: InForce) -> Float32:
         """The scores alone, the same."""
         if set(in_force.weights) <= {FROZEN}:
             return self(x, in_force)[0]
-        return self._mixture.score(x, in_force.snapshot.adapter, in_force.weights)
+        return self._mixture.score(x, in_force.snapshot.adapter, in_force.weights)[0]
+
+    @torch.inference_mode()
+    def _shadow_of(self, x: Float32) -> Float32:
+        assert self._shadow is not None
+        shadow: Float32 = self._shadow(torch.from_numpy(x)).numpy()
+        return shadow
 
     @torch.inference_mode()
     def adapted(self, x: Float32, adapter: AdapterState) -> tuple[Float32, Float32]:

@@ -417,6 +417,21 @@ def test_who_joins_gets_what_the_evidence_gives_and_all_who_join_no_more_than_an
     assert found[FROZEN] / found["adapter"] == pytest.approx(3 / 7)
 
 
+def test_who_has_next_to_no_weight_is_not_asked_and_comes_back_when_it_has_more():
+    pool = Pool()
+    base = Registry("m", "b").snapshot("base", {}, parent=None, reason="")
+    pool.take(InForce(base, {FROZEN: 0.001, "adapter": 0.995, "scaling": 0.004}))
+
+    assert set(pool.counting) == {FROZEN, "adapter"}
+    assert sum(pool.counting.values()) == pytest.approx(1)
+    assert set(pool.weights) == {FROZEN, "adapter", "scaling"}
+    assert not pool.has_moved(pool.counting)
+    counting = pool.counting
+    pool.follow(*rows_of_three(2, rows=10))
+    assert "scaling" in pool.counting
+    assert pool.has_moved(counting)
+
+
 def test_few_rows_are_enough_only_where_something_has_changed():
     y = np.zeros(30, np.float32)
     y[:3] = 1

@@ -198,7 +198,7 @@ class Hedge(Policy):
         found = self._changes.recognise()
         if found is None:
             return
-        self.deployed = found.in_force
+        self.deployed = InForce(found.in_force.snapshot, self._mind.pool.counting)
         self._out.deployed.append(self.deployed)
         self._say(
             place,
@@ -420,7 +420,7 @@ class Hedge(Policy):
         ):
             return True
         self._mind.pool.is_new = False
-        self.deployed = InForce(snapshot, dict(self._mind.pool.weights), provisional)
+        self.deployed = InForce(snapshot, self._mind.pool.counting, provisional)
         self._out.deployed.append(self.deployed)
         return True
 

@@ -18,7 +18,9 @@ from consumer.hedge import weights
 from consumer.mixture import FROZEN, apart
 from consumer.registry import InForce
 
-MOVED = 0.005  # weights that moved by less stay in force as they are
+# Weights that moved by less stay in force as they are, and who has less is not asked: a row costs
+# what those cost who count.
+MOVED = 0.005
 TRACE = 0.02  # of an equal share, what a newcomer gets at least
 
 
@@ -122,12 +124,15 @@ class Pool:
         self.lent = None
         self.is_new = False
 
+    @property
+    def counting(self) -> dict[str, float]:
+        """Of those who count, and of the frozen model; 1 in sum."""
+        return _of_one({n: w for n, w in self.weights.items() if w >= MOVED or n == FROZEN})
+
     def has_moved(self, since: Mapping[str, float]) -> bool:
         """Do the weights differ from those in force by more than is worth saying?"""
         now = self.weights
-        if set(since) != set(now):
-            return True
-        return max(abs(w - since[name]) for name, w in now.items()) > MOVED
+        return any(abs(now.get(n, 0.0) - since.get(n, 0.0)) > MOVED for n in {*now, *since})
 
     def state(self) -> dict[str, Any]:
         """What a restart needs, beside the snapshot in force."""
