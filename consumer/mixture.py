@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from consumer import experts
+from consumer import device, experts
 from consumer.columns import Float32, Float64
 from consumer.experts.base import Base, State, View
 from consumer.model_directory import Model
@@ -37,7 +37,7 @@ class Mixture:
     """Every expert of a model, for one thread."""
 
     def __init__(self, model: Model) -> None:
-        self.base = Base(model.module, model.base_adapter)
+        self.base = Base(device.placed(model.module, model.device), model.base_adapter)
         self.experts = {expert.name: expert for expert in experts.pool(model)}
 
     @torch.inference_mode()

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from consumer import manifest as manifests
 from consumer import own_module, states, weights
+from consumer.device import CPU
 from consumer.errors import ModelError, RegistryError
 from consumer.manifest import FORMAT, MANIFEST, MODULE, Fidi, Manifest, Reference, RuleTable, Shadow
 from consumer.model import Healable, PlainMLP, SelfHealingMLP
@@ -42,6 +43,7 @@ class Model:
     shadow: nn.Module | None
     base_adapter: Mapping[str, Tensor] = field(repr=False)
     trained: Trained | None = field(default=None, repr=False)
+    device: torch.device = CPU  # where its network computes; the module itself is on the CPU
 
     @property
     def features(self) -> list[str]:
@@ -122,8 +124,8 @@ def save(
     return manifest
 
 
-def load(directory: Path) -> Model:
-    """Read a model directory and check every hash in it.
+def load(directory: Path, device: torch.device = CPU) -> Model:
+    """Read a model directory and check every hash in it; its network computes on `device`.
 
     Raises: ModelError, naming the file and what is wrong with it.
     """
@@ -145,7 +147,7 @@ def load(directory: Path) -> Model:
         shadow = PlainMLP(len(manifest.features), manifest.width)
         weights.restore(shadow, weights.read(file), manifest.shadow.sha256, file)
     trained = _trained(directory, manifest)
-    return Model(manifest, module, rules, shadow, module.adapter_state(), trained)
+    return Model(manifest, module, rules, shadow, module.adapter_state(), trained, device)
 
 
 def _network(file: Path, manifest: Manifest) -> Healable:

@@ -10,7 +10,7 @@ from pathlib import Path
 import structlog
 import typer
 
-from consumer import live_view, model_directory
+from consumer import device, live_view, model_directory
 from consumer.loop import Loop
 from consumer.profile import Profile
 from consumer.settings import Settings
@@ -35,7 +35,7 @@ def run(
     """
     # Until the loop listens; it reads the thresholds at start anyway.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    model = model_directory.load(directory)
+    model = model_directory.load(directory, device.named(settings.device))
     if not len(model.rules):
         log.warning("no rules: conflicts are not watched and the consistency term is off")
     view = live_view.LiveView() if live else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from consumer import device
 from consumer.columns import Float32
 from consumer.mixture import FROZEN, Mixture
 from consumer.model import AdapterState
@@ -15,7 +16,7 @@ class Scorer:
     """Scores rows under a state given by reference: there is nothing to lock."""
 
     def __init__(self, model: Model) -> None:
-        self._module = model.module
+        self._module = device.placed(model.module, model.device)
         self._shadow = model.shadow
         self._base_adapter = model.base_adapter
         self._mixture = Mixture(model)

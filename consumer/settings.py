@@ -420,6 +420,11 @@ class Settings(BaseSettings):
         "since the last commit is scored, counted and announced a second time.",
     )
     model: Path | None = Field(None, description="Model directory made by `train`.")
+    device: str = Field(
+        "cpu",
+        description="Where the network computes: cpu, or cuda (cuda:1), which pays for networks of "
+        "a million numbers and more.",
+    )
     kafka: Kafka = Kafka()
     input: Input = Input()
     dead_letters: DeadLetters = DeadLetters()
