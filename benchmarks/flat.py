@@ -181,7 +181,7 @@ def wide(bench: Bench) -> Iterator[str]:
         for at, what in enumerate(("ours, 13,250 parameters", f"own module, {size:,} parameters"))
     ]
     yield from table(["", *COSTS], lines)
-    yield "On the CPU. Where there is a GPU, `device = \"cuda\"` has the network compute on it."
+    yield 'On the CPU. Where there is a GPU, `device = "cuda"` has the network compute on it.'
     yield ""
 
 
