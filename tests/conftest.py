@@ -12,6 +12,13 @@ from confluent_kafka.cimpl import NewTopic
 from tests.broker import Broker, real_broker
 from tests.pipelines import Gate, held
 
+LONGEST = ("test_kill.py", "test_people.py", "test_outage.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes minutes: at the end all would wait for it."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def broker() -> Iterator[Broker]:
