@@ -8,16 +8,16 @@ import numpy as np
 
 from consumer.columns import Int64
 
-# An event time that stands still would never end a batch: so many times its rows do, at 100 rows a
-# million records, which is ten seconds' worth at 100,000 a second.
+# A time that stands still would never end a batch: so many times its rows do, at 100 rows a million
+# records, which is ten seconds' worth at 100,000 a second.
 MOST_ROWS = 10_000
 
 
 @dataclass(slots=True)
 class BatchCutter:
-    """A batch ends with the record that brings it to `rows` records and `span_ms` of event time.
+    """A batch ends with the record that brings it to `rows` records and `span_ms` of their times.
 
-    And at `MOST_ROWS * rows` records whatever their times.
+    And at `most * rows` records whatever their times.
 
     >>> cutter = BatchCutter(rows=3, span_ms=20)
     >>> cutter.cut(np.array([0, 10, 15, 20, 30]))
@@ -26,6 +26,7 @@ class BatchCutter:
 
     rows: int
     span_ms: int
+    most: int = MOST_ROWS
     seen: int = 0
     _earliest: int = field(default=0)
     _latest: int = field(default=0)
@@ -43,7 +44,7 @@ class BatchCutter:
             earliest = np.minimum(earliest, self._earliest)
             latest = np.maximum(latest, self._latest)
         ends = (latest - earliest)[first:] >= self.span_ms
-        most = MOST_ROWS * self.rows - self.seen - 1
+        most = self.most * self.rows - self.seen - 1
         if most - first < len(ends):
             ends[max(most - first, 0)] = True
         long_enough = np.flatnonzero(ends)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from consumer.decode import LabelDecoder, TransactionDecoder
 from consumer.errors import FloodError
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.record import Run
+from consumer.kafka.source import Polled
 from consumer.model_directory import Model
 from consumer.partitioner import Guess, mismatch
+from consumer.profile import Stage, off
 from consumer.segments import Segments
 from consumer.settings import Settings
 
@@ -34,11 +36,27 @@ class Taken:
     trip: Trip | None  # the circuit breaker tripped at that record: those behind it do not count
 
 
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a poll came to."""
+
+    taken: dict[TopicPartition, Taken] = field(default_factory=dict)
+    ends: Sequence[TopicPartition] = ()  # these are read to their end
+    mismatches: list[str] = field(default_factory=list)  # of how keys were placed
+
+    def any(self) -> bool:
+        """Did anything come?"""
+        return bool(self.taken or self.ends or self.mismatches)
+
+
 class Intake:
     """Reads the messages of both inputs; one circuit breaker a topic's partition."""
 
-    def __init__(self, settings: Settings, model: Model, partitions: int) -> None:
+    def __init__(
+        self, settings: Settings, model: Model, partitions: int, stage: Stage = off
+    ) -> None:
         """`partitions`: of each of the two topics."""
+        self._stage = stage
         given = settings.input
         self._transactions = given.transactions.topic
         self._limits = settings.dead_letters
@@ -55,6 +73,22 @@ class Intake:
             topic: Guess(partitions) for topic in (given.transactions.topic, given.labels.topic)
         }
         self.flooded: dict[TopicPartition, Trip] = {}  # nothing more is read from these
+
+    def decode(self, polled: Polled, ours: Collection[int], now_ms: int) -> Decoded:
+        """Decode what was polled of partitions that are `ours` and not flooded.
+
+        Of others nothing is lost: who has them now reads them again.
+        """
+        found = Decoded(ends=polled.ends)
+        for (topic, partition), records in polled.records.items():
+            if partition not in ours or (topic, partition) in self.flooded:
+                continue
+            mismatch = self.mismatch(topic, partition, records)
+            if mismatch is not None:
+                found.mismatches.append(mismatch)
+            with self._stage("decode"):
+                found.taken[topic, partition] = self.take(topic, partition, records, now_ms)
+        return found
 
     def take(self, topic: str, partition: int, records: Run, now_ms: int) -> Taken:
         """Decode consecutive records of a partition that is not flooded."""

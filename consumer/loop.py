@@ -24,7 +24,7 @@ from consumer.errors import (
     RebalancedError,
     ThresholdError,
 )
-from consumer.intake import Intake
+from consumer.intake import Decoded, Intake
 from consumer.kafka import membership, topics
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader, ends
@@ -61,6 +61,10 @@ RECOVER_S = 60.0
 MOST_ABORTS = 5
 
 OnStatus = Callable[[Status], None]
+
+
+def _nothing() -> None:
+    """There is nothing to do beside a commit."""
 
 
 class Loop:
@@ -192,7 +196,8 @@ class Loop:
             self._stage,
         )
         self._checkpoints = Checkpoints(settings, self._model, self._sink)
-        self._intake = Intake(settings, self._model, self._topics.partitions)
+        self._intake = Intake(settings, self._model, self._topics.partitions, self._stage)
+        self._ahead = Decoded()
         self._backlog.clear()
         self._committed = {}
         self._rows = 0
@@ -311,32 +316,53 @@ class Loop:
         """Until there is a reason to stop. The end is none for ever: an abort may lie before it."""
         commit_s = self._settings.commit.interval_ms / 1000
         while self._why_stop is None:
-            wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
-            polled = self._source.poll(min(wait_s, IDLE_POLL_S))
-            self._polled_at = time.monotonic()
-            if self._profile is not None and polled.records:
-                self._profile.begin()
+            decoded = self._ahead
+            if not decoded.any():
+                wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
+                decoded = self._decode(self._poll(min(wait_s, IDLE_POLL_S)))
+            self._ahead = Decoded()
             # Who has no partition scores nothing, and does not know yet whether it heals.
             if self._apply_thresholds and self._sequencer.lanes:
                 self._read_thresholds()
-            self._process(polled)
+            self._process(decoded)
             while self._backlog:
-                self._process(self._backlog.pop(0))
+                self._process(self._decode(self._backlog.pop(0)))
             # A heal may end while the stream is quiet; what it made counts from the next batch on.
             self._pipeline.healing.collect()
             self._follow()
             self._follow_orders()
             self._forget_activations()
             if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
-                self._commit()
+                self._commit_and_decode()
             if self._until_end and self._intake.flooded:
                 self._commit()
                 self._intake.refuse_flood()
-            if self._source.finished and not self._waiting_rows():
+            if self._source.finished and not self._ahead.any() and not self._waiting_rows():
                 with self._stage("wait"):
                     self._pipeline.settle(self._wait)
                 return "both topics are read to where they ended at the start"
         return self._why_stop
+
+    def _poll(self, wait_s: float) -> Polled:
+        polled = self._source.poll(wait_s)
+        self._polled_at = time.monotonic()
+        if self._profile is not None and polled.records:
+            self._profile.begin()
+        return polled
+
+    def _commit_and_decode(self) -> None:
+        """Commit, and decode what has come while the broker writes.
+
+        Polled before: polling may give partitions away, and that commits.
+        """
+        polled = [self._poll(0)]
+
+        def decode() -> None:
+            if polled:
+                self._ahead = self._decode(polled.pop())
+
+        self._commit(decode)
+        decode()  # there may have been nothing to wait for
 
     def _follow(self) -> None:
         """Where another replica heals, begin batches with what it has deployed last."""
@@ -381,19 +407,16 @@ class Loop:
             len(lane.transactions) + len(lane.labels) for lane in self._sequencer.lanes.values()
         )
 
-    def _process(self, polled: Polled) -> None:
-        now_ms = _now_ms()
-        for (topic, partition), records in polled.records.items():
-            lane = self._sequencer.lanes.get(partition)
-            if lane is None or (topic, partition) in self._intake.flooded:
-                continue  # revoked meanwhile: its new owner reads them again
-            mismatch = self._intake.mismatch(topic, partition, records)
-            if mismatch is not None:
-                self._pipeline.warn("partitioner-mismatch", mismatch, now_ms)
-            with self._stage("decode"):
-                taken = self._intake.take(topic, partition, records, now_ms)
+    def _decode(self, polled: Polled) -> Decoded:
+        return self._intake.decode(polled, self._sequencer.lanes, _now_ms())
+
+    def _process(self, decoded: Decoded) -> None:
+        for mismatch in decoded.mismatches:
+            self._pipeline.warn("partitioner-mismatch", mismatch, _now_ms())
+        for (topic, partition), taken in decoded.taken.items():
+            lane = self._sequencer.lanes[partition]
             if taken.trip is not None:
-                at = Place(topic, partition, taken.trip.offset, now_ms)
+                at = Place(topic, partition, taken.trip.offset, _now_ms())
                 self._pipeline.flood(at, taken.trip)
             queue: Queue[Any, DeadLetter] = (
                 lane.transactions if topic == self._transactions else lane.labels
@@ -402,12 +425,12 @@ class Loop:
             queue.at_end = taken.trip is not None and not self._until_end
             with self._stage("order"):
                 queue.put(taken.rows, taken.letters, taken.read)
-        for topic, partition in polled.ends:
-            lane = self._sequencer.lanes.get(partition)
-            if lane is not None and topic == self._transactions:
-                lane.transactions.at_end = True
-            elif lane is not None:
-                lane.labels.at_end = True
+        for topic, partition in decoded.ends:
+            ended = self._sequencer.lanes.get(partition)
+            if ended is not None and topic == self._transactions:
+                ended.transactions.at_end = True
+            elif ended is not None:
+                ended.labels.at_end = True
         with self._stage("order"):
             self._sequencer.run()
         self._source.pause(self._full())
@@ -432,8 +455,7 @@ class Loop:
         if self._sink.open_for_s > WAIT_COMMIT_S:
             self._commit()
         with self._source.all_paused():
-            polled = self._source.poll(0)
-            self._polled_at = time.monotonic()
+            polled = self._poll(0)
         if polled.records or polled.ends:
             self._backlog.append(polled)
 
@@ -473,13 +495,13 @@ class Loop:
         if self._profile is not None:
             self._profile.rows += rows
 
-    def _commit(self) -> None:
+    def _commit(self, meanwhile: Callable[[], None] = _nothing) -> None:
         """Commit what is published, with the offsets and the state of what was processed."""
         self._publish()
         with self._stage("commit"):
-            self._commit_published()
+            self._commit_published(meanwhile)
 
-    def _commit_published(self) -> None:
+    def _commit_published(self, meanwhile: Callable[[], None]) -> None:
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
@@ -487,7 +509,7 @@ class Loop:
         # Without a transaction a crash may come between any two of these. The join may not remember
         # rows that were not published, nor the checkpoint what the join does not.
         if at_once:
-            self._sink.flush()
+            self._sink.flush(meanwhile)
         self._publisher.pending()
         if at_once:
             self._sink.flush()
@@ -504,7 +526,7 @@ class Loop:
             self._sink.flush()
             self._source.commit(offsets)
         else:
-            self._sink.commit(offsets, self._source.group())
+            self._sink.commit(offsets, self._source.group(), meanwhile)
         self._pipeline.committed()
         if positions != self._committed:
             self._aborts = 0

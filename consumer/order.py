@@ -288,8 +288,10 @@ class Sequencer(Generic[R]):
         lane = self.lanes[partition]
         self._turn(lane.labels)
         while count > 0 and self.lanes.get(partition) is lane:
-            boundary = self._pipeline.labels_to_boundary(partition)
-            piece = min(count, boundary, lane.labels.unbroken)
+            assert lane.labels.rows is not None
+            piece = min(count, lane.labels.unbroken)
+            coming = lane.labels.rows.labelled_at[:piece]
+            piece = self._pipeline.labels_to_boundary(partition, coming)
             self._pipeline.labels(lane.labels.take(piece), self._idle)
             count -= piece
             if self.lanes.get(partition) is lane:

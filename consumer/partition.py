@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
-from consumer.columns import Float32, Labelled
+from consumer.columns import Float32, Int64, Labelled
 from consumer.decision import Reviews
 from consumer.join import Join
 from consumer.policy import HEALTHY
@@ -17,6 +18,8 @@ from consumer.registry import InForce, Place
 from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
 from consumer.watch import Watch
+
+_NO_TIMES = np.empty(0, np.int64)
 
 # Keys and values of a changelog, many at a time.
 Changelog = Iterable[tuple[Sequence[bytes], Sequence[bytes | None]]]
@@ -94,6 +97,11 @@ class Partition:
     def labelled_rows(self) -> int:
         """Joined rows that no labelled batch has taken yet."""
         return sum(map(len, self.labelled))
+
+    @property
+    def labelled_at(self) -> Int64:
+        """When their labels came, (rows,)."""
+        return np.concatenate([_NO_TIMES, *(rows.labelled_at for rows in self.labelled)])
 
     def checkpoint(self) -> dict[str, Any]:
         """What `load` needs, as plain data; of the rows themselves only how many there are."""

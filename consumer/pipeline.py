@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from consumer import chain, costs, failpoints, notices
+from consumer.batch import BatchCutter
 from consumer.breaker import Trip
 from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, Transactions
 from consumer.command import Command, SetThresholds
@@ -40,6 +41,9 @@ from consumer.watch import Watch
 
 # Of several replicas the owner of this partition heals; the others score.
 HEALER = 0
+# A labelled batch has at most so many times the rows it has at least: a month's labels may come in
+# one file, all at the same time.
+MOST_LABELLED = 100
 # At most one event about dead letters in so many offsets of a topic: the first one says so at once,
 # and a flood of them is no flood of events.
 DEAD_WINDOW = 1_000
@@ -70,6 +74,8 @@ class Pipeline:
         self._inline = settings.heal.mode == "inline"
         costs.check(settings.cost, model.features)
         self._scorer = Scorer(model)
+        given = settings.batch
+        self._labelled = BatchCutter(given.rows, round(given.span_s * 1000), MOST_LABELLED)
         self._stage = stage
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
@@ -255,20 +261,22 @@ class Pipeline:
         part = self._partitions[labels.partition]
         start = 0
         while start < len(labels) and self._partitions.get(labels.partition) is part:
-            stop = start + self.labels_to_boundary(labels.partition)
+            stop = start + self.labels_to_boundary(labels.partition, labels.labelled_at[start:])
             self._match(part, labels.rows(start, stop))
             self._labelled_batches(labels.partition, part, idle)
             start = stop
 
-    def labels_to_boundary(self, partition: int) -> int:
-        """How many labels can be joined before something is decided on them.
+    def labels_to_boundary(self, partition: int, labelled_at: Int64) -> int:
+        """How many of the coming labels can be joined before something is decided on them.
 
         A driver that commits hands over no more at once: the decision may wait for a heal, and a
         commit meanwhile must not count labels as read that were not joined yet.
         """
         part = self._partitions[partition]
-        to_batch = max(1, self._settings.batch.rows - part.labelled_rows)
-        return min(to_batch, notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW)
+        ends = self._labelled.cut(np.concatenate([part.labelled_at, labelled_at]))
+        to_batch = len(labelled_at) if ends is None else ends - part.labelled_rows
+        to_window = notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
+        return min(to_batch, to_window)
 
     def end_batch(self, partition: int, idle: Idle) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
@@ -288,6 +296,8 @@ class Pipeline:
         with self._stage("heal"):
             self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
             self.healing.collect()
+        self._rest_labelled(part, idle)
+        with self._stage("heal"):
             if self.healing.remembers:
                 x, part.rows = np.concatenate(part.rows), []
                 batch = MonitorBatch(x, part.first_offset, part.start_ms, part.place)
@@ -295,6 +305,8 @@ class Pipeline:
 
     def settle(self, idle: Idle) -> None:
         """At the end of both topics: wait until no heal is open, and say what came to be."""
+        for part in list(self._partitions.values()):
+            self._rest_labelled(part, idle)
         self.healing.settle(idle)
         for _, part in sorted(self._partitions.items()):
             for dead in part.dead.values():
@@ -511,16 +523,21 @@ class Pipeline:
             self.healing.joined(rows)
 
     def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
-        size = self._settings.batch.rows
-        while part.labelled_rows >= size and self._partitions.get(number) is part:
-            held = part.labelled[0]
-            if len(part.labelled) > 1:
-                held = Labelled.concatenate(part.labelled)
-            # Before an inline heal is waited for: it commits, and what it commits must be true.
-            part.labelled = [held.rows(size, len(held))]
-            self._labelled_batch(part, held.rows(0, size), idle)
+        while self._partitions.get(number) is part:
+            count = self._labelled.cut(part.labelled_at)
+            if count is None:
+                return
+            self._labelled_batch(part, count, idle)
 
-    def _labelled_batch(self, part: Partition, rows: Labelled, idle: Idle) -> None:
+    def _rest_labelled(self, part: Partition, idle: Idle) -> None:
+        """Labels that came in no time fill a batch as well: it waits for no later ones."""
+        if part.labelled_rows >= self._labelled.rows:
+            self._labelled_batch(part, part.labelled_rows, idle)
+
+    def _labelled_batch(self, part: Partition, count: int, idle: Idle) -> None:
+        held = Labelled.concatenate(part.labelled)
+        # Before an inline heal is waited for: it commits, and what it commits must be true.
+        rows, part.labelled = held.rows(0, count), [held.rows(count, len(held))]
         part.labelled_batches += 1
         place = Place(
             self._topic, rows.partition, int(rows.offset[-1]), int(rows.labelled_at.max())

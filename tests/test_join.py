@@ -220,7 +220,7 @@ def test_an_early_label_that_a_raise_leaves_out_is_unsampled():
 
 
 def test_the_level_follows_the_load_before_the_budget_is_reached_and_falls_when_it_is_low():
-    held = join(max_rows=9_000)  # housekeeping every 1,024 rows
+    held = join(max_rows=8_192)  # housekeeping every 1,024 rows
     ids = [str(number) for number in range(80_000)]
     start = 0
 

@@ -5,7 +5,17 @@ import pytest
 
 from consumer import metrics
 from tests.pipelines import INLINE, drifting, versions
-from tests.streams import BATCH, DRIFT, events, idle, labels_of, running, score, stream
+from tests.streams import (
+    BATCH,
+    DRIFT,
+    START_MS,
+    events,
+    idle,
+    labels_of,
+    running,
+    score,
+    stream,
+)
 
 
 def test_labels_late_by_five_batches():
@@ -86,3 +96,49 @@ def test_an_alarm_that_is_over_is_healed_on_once():
         judged = events(pipeline.out, "batch-labelled")
         assert [e["action"] for e in judged] == ["heal", "none", "none"]
         assert events(pipeline.out, "heal-requested")[0]["reasons"][0].startswith("fidi V14 z ")
+
+
+def ends(whole, chunks, flags):
+    """Rows of each labelled batch: all is scored, in chunks, then each chunk's labels come."""
+    with running({**INLINE, **flags}) as pipeline:
+        score(pipeline, whole)
+        for stop, start in zip([*chunks, len(whole)], [0, *chunks], strict=True):
+            pipeline.labels(whole.labels.rows(start, stop), idle)
+        return [e["rows"] for e in events(pipeline.out, "batch-labelled")]
+
+
+@pytest.mark.parametrize("chunks", [[], [1, 7, 49, 50, 51, 120], list(range(1, 160))])
+def test_a_busy_streams_labelled_batch_spans_its_time_as_a_monitor_batch_does(chunks):
+    # A label every 100 ms: 20 rows are there after 2 s, and the batch ends after 5.
+    whole = stream(160)
+
+    assert ends(whole, chunks, {"batch.span_s": 5}) == [51, 51, 51]
+
+
+def test_labels_that_come_all_at_once_wait_for_no_later_ones():
+    first, second = stream(2 * 50 + 30).batches(50), stream(50, start=130)
+    first = list(first)
+    for each in first:
+        each.labels.labelled_at[:] = START_MS
+    with running({**INLINE, "batch.span_s": 5}) as pipeline:
+        for each in first[:2]:
+            score(pipeline, each)
+        pipeline.labels(first[0].labels, idle)
+        assert not events(pipeline.out, "batch-labelled")
+        score(pipeline, first[2])  # a batch that ends takes what is there
+        pipeline.labels(first[1].labels.rows(0, BATCH - 1), idle)
+        score(pipeline, second)  # too few
+        pipeline.labels(first[1].labels.rows(BATCH - 1, BATCH), idle)
+        pipeline.settle(idle)  # nothing comes any more
+
+        judged = events(pipeline.out, "batch-labelled")
+        assert [e["rows"] for e in judged] == [50, BATCH]
+        assert judged[0]["offset"] == 49
+
+
+def test_a_months_labels_in_one_file_are_several_batches():
+    most = 100 * BATCH
+    whole = stream(2 * most + BATCH)
+    whole.labels.labelled_at[:] = START_MS
+
+    assert ends(whole, [700], {"batch.span_s": 5}) == [most, most]

@@ -58,6 +58,7 @@ class Run:
     healed: Float64
     frozen: Float64
     oracle: Float64
+    late: Float64  # the oracle that learns of each change a batch late
     events: list[dict[str, Any]] = field(repr=False)
     weights: dict[int, dict[str, float]] = field(repr=False)  # from which offset on
 
@@ -86,11 +87,14 @@ def base(seed: int, folder: Path) -> Model:
     return model_directory.load(where)
 
 
-def oracle(scenario: Scenario, seed: int, x: Float32, folder: Path) -> Float64:
-    """Scores, (rows,), of networks retrained on 20,000 rows of each concept that comes."""
+def oracle(scenario: Scenario, seed: int, x: Float32, folder: Path, late: int = 0) -> Float64:
+    """Scores, (rows,), of networks retrained on 20,000 rows of each concept that comes.
+
+    `late`: batches that the one before is still scored with.
+    """
     scores = np.zeros(len(x))
     for batch in range(1, BATCHES + 1):
-        now = scenarios.concept(scenario, _middle(scenario, batch))
+        now = scenarios.concept(scenario, _middle(scenario, max(1, batch - late)))
         module = _retrained(now, seed, folder)
         part = slice((batch - 1) * BATCH_ROWS, batch * BATCH_ROWS)
         with torch.no_grad():
@@ -195,4 +199,5 @@ def run(
     with Driver(settings, model or base(seed, folder)) as driver:
         driver.run(chunks, take)
     healed, frozen = (np.concatenate(each).astype(np.float64) for each in (scores, shadow))
-    return Run(y, healed, frozen, oracle(scenario, seed, transactions.x, folder), events, weights)
+    best, late = (oracle(scenario, seed, transactions.x, folder, late) for late in (0, 1))
+    return Run(y, healed, frozen, best, late, events, weights)

@@ -31,11 +31,14 @@ class Figures:
     log_loss: float
     frozen_log_loss: float
     oracle_log_loss: float
+    late_log_loss: float  # of the oracle that learns of each change a batch late
     cost: float
     frozen_cost: float
     oracle_cost: float
+    late_cost: float
     average_precision: float  # at the end of the stream
     frozen_average_precision: float
+    late_average_precision: float
     harm: float  # log loss over the whole stream, less the frozen model's
     noticed: int | None  # batches from the change to the first event that says so
     false_alarms: int  # regimes said to begin among the clean batches
@@ -47,18 +50,30 @@ class Figures:
     @property
     def regret_closed(self) -> float:
         """Share of the gap between frozen and oracle that is closed, in log loss."""
-        gap = self.frozen_log_loss - self.oracle_log_loss
-        return (self.frozen_log_loss - self.log_loss) / gap
+        return _share(self.frozen_log_loss, self.log_loss, self.oracle_log_loss)
 
     @property
     def cost_closed(self) -> float:
         """The same in cost."""
-        gap = self.frozen_cost - self.oracle_cost
-        return (self.frozen_cost - self.cost) / gap if gap else 0.0
+        return _share(self.frozen_cost, self.cost, self.oracle_cost)
+
+    @property
+    def late_regret_closed(self) -> float:
+        """By the oracle that learns of each change a batch late, in log loss."""
+        return _share(self.frozen_log_loss, self.late_log_loss, self.oracle_log_loss)
+
+    @property
+    def late_cost_closed(self) -> float:
+        """The same in cost."""
+        return _share(self.frozen_cost, self.late_cost, self.oracle_cost)
 
     def plain(self) -> dict[str, Any]:
         """For a file."""
         return {**asdict(self), "regret_closed": self.regret_closed}
+
+
+def _share(frozen: float, healed: float, oracle: float) -> float:
+    return (frozen - healed) / (frozen - oracle) if frozen != oracle else 0.0
 
 
 def figures(run: Run, scenario: str, labels: str, policy: str, seed: int) -> Figures:
@@ -88,11 +103,14 @@ def figures(run: Run, scenario: str, labels: str, policy: str, seed: int) -> Fig
         loss(run.healed),
         loss(run.frozen),
         loss(run.oracle),
+        loss(run.late),
         cost(run.healed),
         cost(run.frozen),
         cost(run.oracle),
+        cost(run.late),
         precision(run.healed),
         precision(run.frozen),
+        precision(run.late),
         float((log_losses(run.healed, run.y) - log_losses(run.frozen, run.y)).mean()),
         noticed[0] if noticed else None,
         len(changes) - len(noticed),

@@ -15,4 +15,4 @@ class LongMemory(Tuned):
 
     name = "long_memory"
     learns_from: Memory = "all"
-    rate, falls, batch, epochs, most_steps, looks, patience = 4e-3, True, 512, 2, 500, 4, 4
+    rate, falls, batch, epochs, most_steps, looks, patience = 4e-3, True, 512, 2, 1_000, 4, 4

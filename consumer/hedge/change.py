@@ -119,11 +119,11 @@ class FeatureChange:
         self._unrest: Float64 = np.asarray(unrest or np.ones(len(sd)), np.float64)
         self._skewness: Float64 = np.asarray(skewness or np.zeros(len(sd)), np.float64)
         self._history = _History(max(FEATURES_SE))
-        self._rows = 0.0  # a batch, in the mean
+        self._rows: Float64 | float = 0.0  # a batch, in the mean
         self._batches = 0
 
-    def add(self, mean: Float64, rows: int) -> Change | None:
-        """A batch of `rows` with `mean: (features,)`; the change it shows, if any."""
+    def add(self, mean: Float64, rows: Float64 | int) -> Change | None:
+        """A batch with `mean: (features,)`, of `rows` each; the change it shows, if any."""
         strongest: tuple[float, Change] | None = None
         for batches, z, limit in self.compare(mean, rows):
             far = np.abs(z) / limit
@@ -136,7 +136,7 @@ class FeatureChange:
             strongest = (abs(float(z[order[0]])), Change(batches, told, raised))
         return strongest[1] if strongest else None
 
-    def compare(self, mean: Float64, rows: int) -> Iterator[tuple[int, Float64, Float64]]:
+    def compare(self, mean: Float64, rows: Float64 | int) -> Iterator[tuple[int, Float64, Float64]]:
         """Take a batch; how many last ones, z and the limit for its size, both (features,).
 
         The mean of a few rows of a skewed feature is skewed itself, and far more often far out on
@@ -175,7 +175,7 @@ class FeatureChange:
         """What a restart needs."""
         return {
             "history": self._history.state(),
-            "rows": self._rows,
+            "rows": np.asarray(self._rows).tolist(),
             "batches": self._batches,
             "unrest": self._unrest.tolist(),
         }
@@ -183,7 +183,7 @@ class FeatureChange:
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
         self._history.load(state["history"])
-        self._rows, self._batches = state["rows"], state["batches"]
+        self._rows, self._batches = np.asarray(state["rows"], np.float64), state["batches"]
         self._unrest = np.asarray(state["unrest"], np.float64)
 
 

@@ -19,6 +19,10 @@ class Unanswered(Exception):  # noqa: N818
     """A call did not come back in time."""
 
 
+def _nothing() -> None:
+    """There is nothing to do beside."""
+
+
 class Bounded:
     """One call at a time, on one thread that stays.
 
@@ -30,18 +34,26 @@ class Bounded:
         self._ends: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
         threading.Thread(target=self._run, name="kafka calls", daemon=True).start()
 
-    def __call__(self, within_s: float, function: Callable[[], Any]) -> Any:
-        """What the function returns or raises.
+    def __call__(
+        self,
+        within_s: float,
+        function: Callable[[], Any],
+        meanwhile: Callable[[], None] = _nothing,
+    ) -> Any:
+        """What the function returns or raises; `meanwhile` is called while it waits.
 
         Raises: Unanswered where it does neither in time; not to be called any more then.
         """
         self._calls.put(function)
         try:
-            found, error = self._ends.get(timeout=within_s)
-        except queue.Empty:
-            raise Unanswered(f"no answer within {within_s:g} s") from None
-        if error is not None:
-            raise error
+            meanwhile()
+        finally:
+            try:
+                found, error = self._ends.get(timeout=within_s)
+            except queue.Empty:
+                raise Unanswered(f"no answer within {within_s:g} s") from None
+            if error is not None:
+                raise error
         return found
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -70,9 +71,8 @@ class Sink:
         self._failed: KafkaError | None = None
         if self._transactional:
             try:
-                self._await(
-                    2 * TRANSACTION_TIMEOUT_S, self._call, self._producer.init_transactions, 30.0
-                )
+                begin = partial(self._call, self._producer.init_transactions, 30.0)
+                self._await(2 * TRANSACTION_TIMEOUT_S, begin)
             except BaseException:
                 self._bounded.close()
                 raise
@@ -136,8 +136,12 @@ class Sink:
             except (BufferError, KafkaException):
                 self.produce(topic, key, value, partition=partition)
 
-    def commit(self, offsets: list[TopicPartition], group: Any) -> None:
+    def commit(
+        self, offsets: list[TopicPartition], group: Any, *meanwhile: Callable[[], None]
+    ) -> None:
         """Commit the records with the offsets consumed under the group's metadata.
+
+        `meanwhile` is called while the broker writes: it may not produce.
 
         Raises: FencedError where another process took over; AbortedError where it is not known to
         be committed: either all of it is visible then, as soon as there is a new Sink, or nothing.
@@ -145,18 +149,20 @@ class Sink:
         self.begin()
         send, close = self._producer.send_offsets_to_transaction, self._producer.commit_transaction
         if offsets:
-            self._await(OFFSETS_S, self._call, send, offsets, group, OFFSETS_S)
+            self._await(OFFSETS_S, partial(self._call, send, offsets, group, OFFSETS_S))
         failpoints.reach("offsets")
         failpoints.reach("committing", within_s=0.002)
-        self._await(TRANSACTION_TIMEOUT_S, self._call, close, TRANSACTION_TIMEOUT_S)
+        patience = TRANSACTION_TIMEOUT_S
+        self._await(patience, partial(self._call, close, patience), *meanwhile)
         self._begun_at = None
 
-    def flush(self) -> None:
-        """Without transactions: wait until the broker has every record.
+    def flush(self, *meanwhile: Callable[[], None]) -> None:
+        """Without transactions: wait until the broker has every record; `meanwhile` is called.
 
         Raises: AbortedError where it does not take one.
         """
-        left = self._await(2 * TRANSACTION_TIMEOUT_S, self._producer.flush, TRANSACTION_TIMEOUT_S)
+        patience = TRANSACTION_TIMEOUT_S
+        left = self._await(2 * patience, partial(self._producer.flush, patience), *meanwhile)
         if left or self._failed:
             why = self._failed.str() if self._failed else f"{left} still under way"
             raise AbortedError(
@@ -174,7 +180,7 @@ class Sink:
             self._begun_at = None
             if self._transactional:
                 try:
-                    self._await(2 * ABORT_S, self._producer.abort_transaction, ABORT_S)
+                    self._await(2 * ABORT_S, partial(self._producer.abort_transaction, ABORT_S))
                 except KafkaException as error:
                     failure = self._failure(error)
                     if isinstance(failure, FencedError):
@@ -203,13 +209,15 @@ class Sink:
             with suppress(AbortedError):  # no answer does not say so
                 self.begin()
                 self.produce(topic, None, None)
-                self._await(2 * ABORT_S, self._producer.flush, ABORT_S)
+                self._await(2 * ABORT_S, partial(self._producer.flush, ABORT_S))
             self.abort()
 
-    def _await(self, within_s: float, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _await(
+        self, within_s: float, function: Callable[[], Any], *meanwhile: Callable[[], None]
+    ) -> Any:
         """Call on the thread for calls that may never come back."""
         try:
-            return self._bounded(within_s, lambda: function(*arguments))
+            return self._bounded(within_s, function, *meanwhile)
         except Unanswered as error:
             self._begun_at = None  # there is nothing that this producer can still be asked
             raise AbortedError(
