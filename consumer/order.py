@@ -31,11 +31,6 @@ from consumer.settings import Order
 # scoring overlap, and a few megabytes at 100 features.
 QUEUE_ROWS = 10_000
 
-# While a backlog of transactions is read, labels may run so far ahead of them by event time.
-# Without a limit the smaller topic would be read to its end first, and its labels would wait for
-# rows that come much later; a minute is more than clocks differ by.
-ALIGN_MS = 60_000
-
 C = TypeVar("C", Transactions, Labels)
 R = TypeVar("R")
 
@@ -198,7 +193,9 @@ class Sequencer(Generic[R]):
         self._turn(lane.transactions)
         labels = len(lane.labels)
         if not lane.transactions.at_end:
-            until = lane.transactions.clock + ALIGN_MS
+            # Of a backlog the smaller topic would be read to its end first, and its labels would
+            # wait one by one for rows that come much later.
+            until = lane.transactions.clock
             labels = int(np.searchsorted(lane.labels.times, until, side="right"))
         self._join(partition, labels)
 

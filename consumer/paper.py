@@ -35,6 +35,7 @@ class Paper(Policy):
         self._health = Health(settings.health.window, settings.health.min_updates)
         self._in_flight: Evidence | None = None
         self._waiting: Evidence | None = None
+        self.waits = self._inline
         self._moments: Moments | None = None
 
     @property

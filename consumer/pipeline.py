@@ -161,7 +161,7 @@ class Pipeline:
         while self._fresh:
             number = self._fresh.pop(0)
             if (part := self._partitions.get(number)) is not None:
-                self._labelled_batches(number, part, idle)
+                self._labelled_batches(part, number, idle)
 
     def checkpoint(self, partition: int) -> dict[str, Any]:
         """What `assign` needs to begin where the partition stands now."""
@@ -253,8 +253,8 @@ class Pipeline:
             early = part.join.add(scores)
             self._changed(transactions.partition, part)
         if early is not None:
-            self._joined(part, early)
-            self._labelled_batches(transactions.partition, part, idle)
+            self._joined(part, early, idle)
+            self._labelled_batches(part, transactions.partition, idle)
 
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
@@ -262,8 +262,8 @@ class Pipeline:
         start = 0
         while start < len(labels) and self._partitions.get(labels.partition) is part:
             stop = start + self.labels_to_boundary(labels.partition, labels.labelled_at[start:])
-            self._match(part, labels.rows(start, stop))
-            self._labelled_batches(labels.partition, part, idle)
+            self._match(part, labels.rows(start, stop), idle)
+            self._labelled_batches(part, labels.partition, idle)
             start = stop
 
     def labels_to_boundary(self, partition: int, labelled_at: Int64) -> int:
@@ -273,10 +273,11 @@ class Pipeline:
         commit meanwhile must not count labels as read that were not joined yet.
         """
         part = self._partitions[partition]
-        ends = self._labelled.cut(np.concatenate([part.labelled_at, labelled_at]))
-        to_batch = len(labelled_at) if ends is None else ends - part.labelled_rows
         to_window = notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
-        return min(to_batch, to_window)
+        labelled_at = labelled_at[:to_window]
+        if not self.healing.waits:
+            return len(labelled_at)
+        return self._to_labelled_batch(part, labelled_at)
 
     def end_batch(self, partition: int, idle: Idle) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
@@ -462,20 +463,20 @@ class Pipeline:
             event = self._events.of_process(now_ms, action, message, partitions=numbers)
             self.out.events.append(event)
 
-    def _match(self, part: Partition, labels: Labels) -> None:
+    def _match(self, part: Partition, labels: Labels, idle: Idle) -> None:
         with self._stage("join"):
             matched = part.join.match(labels)
             part.labels += len(labels)
             self._changed(labels.partition, part)
         joined = 0
         for number, before in enumerate(matched.before.tolist()):
-            self._joined(part, matched.joined.rows(joined, before))
+            self._joined(part, matched.joined.rows(joined, before), idle)
             joined, one = before, slice(number, number + 1)
             corrected = matched.corrected.rows(number, number + 1)
             self.out.corrected.append(corrected)
             part.running.correct(corrected, matched.was[one])
             self.healing.corrected(corrected)
-        self._joined(part, matched.joined.rows(joined, len(matched.joined)))
+        self._joined(part, matched.joined.rows(joined, len(matched.joined)), idle)
         if part.labels % notices.LABEL_WINDOW == 0:
             last = len(labels) - 1
             place = Place(
@@ -493,9 +494,26 @@ class Pipeline:
         if changes := part.join.changes():
             self.out.pending.append((number, changes))
 
-    def _joined(self, part: Partition, rows: Labelled) -> None:
-        if not len(rows):
-            return
+    def _joined(self, part: Partition, rows: Labelled, idle: Idle) -> None:
+        """Count rows that have met their labels, and end the labelled batches that they fill.
+
+        But where a labelled batch waits for its heal: what a commit meanwhile says must be true.
+        """
+        while len(rows):
+            count = len(rows)
+            if not self.healing.waits:
+                count = self._to_labelled_batch(part, rows.labelled_at)
+            self._count(part, rows.rows(0, count))
+            if not self.healing.waits:
+                self._labelled_batches(part, rows.partition, idle)
+            rows = rows.rows(count, len(rows))
+
+    def _to_labelled_batch(self, part: Partition, labelled_at: Int64) -> int:
+        """How many rows with labels of these times fill a labelled batch; all where none is."""
+        ends = self._labelled.cut(np.concatenate([part.labelled_at, labelled_at]))
+        return len(labelled_at) if ends is None else ends - part.labelled_rows
+
+    def _count(self, part: Partition, rows: Labelled) -> None:
         self.out.labelled.append(rows)
         fraud = rows.is_fraud == 1
         part.joined += len(rows)
@@ -522,7 +540,7 @@ class Pipeline:
         with self._stage("heal"):
             self.healing.joined(rows)
 
-    def _labelled_batches(self, number: int, part: Partition, idle: Idle) -> None:
+    def _labelled_batches(self, part: Partition, number: int, idle: Idle) -> None:
         while self._partitions.get(number) is part:
             count = self._labelled.cut(part.labelled_at)
             if count is None:

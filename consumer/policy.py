@@ -61,6 +61,7 @@ class Memories:
 class Policy(ABC):
     """Used from the loop's thread only."""
 
+    waits = False  # with a labelled batch, for its heal
     remembers = False  # labelled rows and monitor batches, which a restart has to bring back
 
     def __init__(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consumer.batch import BatchCutter
 from consumer.columns import Labels, Transactions
-from consumer.order import ALIGN_MS, QUEUE_ROWS, Lane, Sequencer
+from consumer.order import QUEUE_ROWS, Lane, Sequencer
 from tests.streams import BATCH, DRIFT, STEP_MS, idle, running, stream
 
 
@@ -217,13 +217,13 @@ def test_as_they_arrive_nothing_waits_and_transactions_go_before_labels():
 
 def test_labels_do_not_run_ahead_of_a_backlog_of_transactions():
     topics = Topics(0, order="arrival")
-    topics.labels(0, 100, 100 + ALIGN_MS, 101 + ALIGN_MS, end=True)
+    topics.labels(0, 99, 100, 101, end=True)
     topics.transactions(0, 100)
-    assert topics.run() == ["0@100", "label 0@100", f"label 0@{100 + ALIGN_MS}"]
+    assert topics.run() == ["0@100", "label 0@99", "label 0@100"]
     assert topics.run() == []
 
     topics.transactions(0, end=True)  # there is no backlog
-    assert topics.run() == [f"label 0@{101 + ALIGN_MS}"]
+    assert topics.run() == ["label 0@101"]
 
 
 def test_the_position_stays_at_a_rejected_record_until_it_is_taken():
@@ -280,7 +280,7 @@ def test_at_the_end_of_a_topic_rejected_records_wait_for_no_other():
 
 def test_as_they_arrive_rejected_records_wait_for_the_one_before_them_alone():
     topics = Topics(0, order="arrival")
-    topics.labels(0, BROKEN, 10, BROKEN, 10 + 2 * ALIGN_MS, BROKEN)
+    topics.labels(0, BROKEN, 10, BROKEN, 11, BROKEN)
     topics.transactions(0, 10, BROKEN)
 
     assert topics.run() == [
@@ -288,7 +288,7 @@ def test_as_they_arrive_rejected_records_wait_for_the_one_before_them_alone():
         *("broken label 0/0", "label 0@10", "broken label 0/2"),
     ]
     topics.transactions(0, end=True)
-    assert topics.run() == [f"label 0@{10 + 2 * ALIGN_MS}", "broken label 0/4"]
+    assert topics.run() == ["label 0@11", "broken label 0/4"]
 
 
 def full(topics, queue, paused):
