@@ -42,6 +42,11 @@ def run(
     delay_ms: int,
 ) -> Deployed:
     """Train, then score a stream, see `score`."""
+    return score(trained(training, seed), stream, come, policy=policy, delay_ms=delay_ms)
+
+
+def trained(training: Rows, seed: int) -> Model:
+    """A model directory made and loaded, as a user has it."""
     model_directory.one_thread()
     with tempfile.TemporaryDirectory() as folder:
         module, how = train.train(training, seed, lambda *_: None)
@@ -54,8 +59,7 @@ def run(
             reference=train.reference(training, module),
             training=how,
         )
-        model = model_directory.load(Path(folder))
-    return score(model, stream, come, policy=policy, delay_ms=delay_ms)
+        return model_directory.load(Path(folder))
 
 
 def score(

@@ -1,4 +1,4 @@
-"""A public stream with labels days late: healed against frozen, without a broker.
+"""A public stream with labels days late: healed, frozen and retrained weekly, without a broker.
 
     python -m benchmarks.study.handbook FILE [--delay-days 7] [--share 1.0] [--seeds 1,2]
 
@@ -9,6 +9,7 @@ deployed on day 20 beside a topic that keeps a week, judged from day 34 to 90.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.study import arguments, deployed
+from benchmarks.study import arguments, deployed, retrained
 from benchmarks.study.figures import log_losses
 from consumer import metrics
 from consumer.columns import Float64, Int8
@@ -36,6 +37,7 @@ FEATURES = (
         for days in (1, 7, 30)
     ),
 )
+AP = "average precision a week"
 TRAINED, READ, JUDGED = (3, 13), 14, 34
 
 
@@ -48,6 +50,7 @@ def main() -> None:
     asked.add_argument("--seeds", default="1", type=arguments.seeds)
     asked.add_argument("--until-day", type=int, default=90)
     asked.add_argument("--policy", default="hedge")
+    asked.add_argument("--processes", type=int, default=2)
     given = asked.parse_args()
     try:
         table = pq.read_table(given.file)
@@ -57,29 +60,48 @@ def main() -> None:
     missing = [name for name in FEATURES if name not in names]
     if missing:
         raise SystemExit(f"{given.file}: no column {', '.join(missing)}; is it the handbook's?")
+    found: dict[str, list[tuple[float, float]]] = {}
+    # Not forked: torch's threads do not survive it.
+    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+        work = [(table, names, given, seed) for seed in given.seeds]
+        for seed, judged, said in pool.imap(_of_seed, work):
+            for name, (loss, precision) in judged.items():
+                found.setdefault(name, []).append((loss, precision))
+                print(f"seed {seed} {name}: log loss {loss:.4f}, {AP} {precision:.3f}")
+            print("  ", said, flush=True)
+    for name, several in found.items():
+        mean, sd = np.mean(several, axis=0), np.std(several, axis=0)
+        print(
+            f"{name}, {len(several)} seeds: log loss {mean[0]:.4f} ± {sd[0]:.4f}, "
+            f"{AP} {mean[1]:.3f} ± {sd[1]:.3f}"
+        )
+
+
+def _of_seed(
+    work: tuple[pa.Table, dict[str, str], argparse.Namespace, int],
+) -> tuple[int, dict[str, tuple[float, float]], dict[str, int]]:
+    """Log loss and average precision by who scored, and what the healer said how often."""
+    table, names, given, seed = work
     day = table["TX_TIME_DAYS"].to_numpy()
     x = np.column_stack([table[names[f]].to_numpy() for f in FEATURES]).astype(np.float32)
     y = table["TX_FRAUD"].to_numpy().astype(np.int8)
     time = table["TX_DATETIME"].to_numpy().astype("datetime64[ms]").astype(np.int64)
-    for seed in given.seeds:
-        used = (day >= TRAINED[0]) & (day <= TRAINED[1])
-        scored = (day >= READ) & (day < given.until_day)
-        found = deployed.run(
-            Rows(FEATURES, x[used], y[used].astype(np.float32)),
-            (x[scored], y[scored], time[scored]),
-            np.random.default_rng(seed).random(int(scored.sum())) < given.share,
-            seed=seed,
-            policy=given.policy,
-            delay_ms=round(given.delay_days * DAY_MS),
-        )
-        judged = day[scored] >= JUDGED
-        for name, p in (("healed", found.healed), ("frozen", found.frozen)):
-            print(
-                f"seed {seed} {name}: log loss {log_losses(p, y[scored])[judged].mean():.4f}, "
-                f"average precision a week "
-                f"{weekly(p[judged], y[scored][judged], day[scored][judged]):.3f}"
-            )
-        print("  ", {action: len(at) for action, at in found.said.items()}, flush=True)
+    used = (day >= TRAINED[0]) & (day <= TRAINED[1])
+    scored = (day >= READ) & (day < given.until_day)
+    model = deployed.trained(Rows(FEATURES, x[used], y[used].astype(np.float32)), seed)
+    stream = (x[scored], y[scored], time[scored])
+    come = np.random.default_rng(seed).random(int(scored.sum())) < given.share
+    delay_ms = round(given.delay_days * DAY_MS)
+    ours = deployed.score(model, stream, come, policy=given.policy, delay_ms=delay_ms)
+    anew = retrained.score(model, stream, come, seed=seed, delay_ms=delay_ms)
+    judged = day[scored] >= JUDGED
+    truth, when = y[scored][judged], day[scored][judged]
+    by = {"healed": ours.healed, "retrained weekly": anew, "frozen": ours.frozen}
+    figures = {
+        name: (float(log_losses(p[judged], truth).mean()), weekly(p[judged], truth, when))
+        for name, p in by.items()
+    }
+    return seed, figures, {action: len(at) for action, at in ours.said.items()}
 
 
 def weekly(p: Float64, y: Int8, day: Any) -> float:

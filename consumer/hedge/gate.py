@@ -14,7 +14,9 @@ MIN_ROWS, MIN_OF_CLASS = 15, 2
 # Where nothing is known to have changed the frozen model is right more often than not: few rows
 # that say otherwise do so by chance.
 MIN_ROWS_UNCHANGED = 60
-# The candidate's mean loss must lie so many standard errors below.
+# The candidate's mean loss must lie so many standard errors below. But of very many rows one heal's
+# worth is less than noise: an expert that was admitted before would for ever begin again where it
+# was, so its mean decides.
 MARGIN_SE = 1.0
 # A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
 HARM_SE, HARM_ROWS = 2.0, 30
@@ -49,9 +51,17 @@ def enough(y: Float32, *, changed: bool) -> str:
 
 
 def judge(
-    expert: str, candidate: Float32, in_force: Float32, y: Float32, weight: Float32
+    expert: str,
+    candidate: Float32,
+    in_force: Float32,
+    y: Float32,
+    weight: Float32,
+    margin: float = MARGIN_SE,
 ) -> Verdict:
-    """Compare log odds `candidate` and `in_force` on the labels `y`, each (rows,)."""
+    """Compare log odds `candidate` and `in_force` on the labels `y`, each (rows,).
+
+    `margin`: standard errors by which the candidate must be better.
+    """
     difference = _loss(in_force, y) - _loss(candidate, y)
     rows = len(y)
     share = weight.astype(np.float64) / max(float(weight.sum()), 1e-12)
@@ -59,9 +69,10 @@ def judge(
     error = float(np.sqrt((share**2) @ (difference - gain) ** 2))
     if rows < MIN_ROWS // 4 or not np.isfinite(gain):
         return Verdict(expert, False, "insufficient data", rows, gain, error)
-    if gain <= MARGIN_SE * error:
+    if gain <= margin * error:
         return Verdict(expert, False, "no better than what is in force", rows, gain, error)
-    return Verdict(expert, True, "better by more than noise", rows, gain, error)
+    why = "better by more than noise" if gain > MARGIN_SE * error else "better than its last"
+    return Verdict(expert, True, why, rows, gain, error)
 
 
 def harmed(

@@ -13,6 +13,7 @@ from consumer.experts.base import Learning, Memory, View
 from consumer.heal import CancelledError
 from consumer.hedge import gate
 from consumer.hedge.gate import Verdict
+from consumer.hedge.memory import MANY
 from consumer.mixture import FROZEN, Mixture
 from consumer.segments import Segments
 
@@ -94,7 +95,9 @@ class HealRequest:
                 state = start if against == name and start is not None else {}
                 in_force = mixture.experts[against].logit(state, view).numpy()
                 frozen = view.frozen.numpy()
-            verdict = gate.judge(name, fitted.logit, in_force, y, weight)
+            grows = against == name and len(rows) >= MANY
+            margin = 0.0 if grows else gate.MARGIN_SE
+            verdict = gate.judge(name, fitted.logit, in_force, y, weight, margin)
             segments = self.segments.of(rows.x[judged], rows.groups[judged])
             harmed = gate.harmed(segments, fitted.logit, frozen, y, weight)
             if verdict.admitted and harmed:
