@@ -27,6 +27,7 @@ from consumer.errors import (
 )
 from consumer.intake import Decoded, Intake
 from consumer.kafka import membership, topics
+from consumer.kafka.bounded import nothing
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader, ends
 from consumer.kafka.sink import Sink
@@ -66,10 +67,6 @@ MOST_ABORTS = 5
 SWITCH_S = 0.0005
 
 OnStatus = Callable[[Status], None]
-
-
-def _nothing() -> None:
-    """There is nothing to do beside a commit."""
 
 
 class Loop:
@@ -501,7 +498,7 @@ class Loop:
         if self._profile is not None:
             self._profile.rows += rows
 
-    def _commit(self, meanwhile: Callable[[], None] = _nothing) -> None:
+    def _commit(self, meanwhile: Callable[[], None] = nothing) -> None:
         """Commit what is published, with the offsets and the state of what was processed."""
         self._publish()
         with self._stage("commit"):

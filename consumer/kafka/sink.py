@@ -24,7 +24,7 @@ from consumer.errors import (
     RebalancedError,
 )
 from consumer.kafka import client
-from consumer.kafka.bounded import Bounded, Unanswered
+from consumer.kafka.bounded import Bounded, Call, Unanswered, nothing
 from consumer.settings import Settings
 
 # Kafka's default for a transaction's life on the broker, and ours for what comes before the first.
@@ -72,7 +72,7 @@ class Sink:
         if self._transactional:
             try:
                 begin = partial(self._call, self._producer.init_transactions, 30.0)
-                self._await(2 * TRANSACTION_TIMEOUT_S, begin)
+                self._await((2 * TRANSACTION_TIMEOUT_S, begin))
             except BaseException:
                 self._bounded.close()
                 raise
@@ -137,7 +137,10 @@ class Sink:
                 self.produce(topic, key, value, partition=partition)
 
     def commit(
-        self, offsets: list[TopicPartition], group: Any, *meanwhile: Callable[[], None]
+        self,
+        offsets: list[TopicPartition],
+        group: Any,
+        meanwhile: Callable[[], None] = nothing,
     ) -> None:
         """Commit the records with the offsets consumed under the group's metadata.
 
@@ -147,22 +150,27 @@ class Sink:
         be committed: either all of it is visible then, as soon as there is a new Sink, or nothing.
         """
         self.begin()
-        send, close = self._producer.send_offsets_to_transaction, self._producer.commit_transaction
+        calls: list[Call] = []
         if offsets:
-            self._await(OFFSETS_S, partial(self._call, send, offsets, group, OFFSETS_S))
-        failpoints.reach("offsets")
-        failpoints.reach("committing", within_s=0.002)
-        patience = TRANSACTION_TIMEOUT_S
-        self._await(patience, partial(self._call, close, patience), *meanwhile)
+            send = self._producer.send_offsets_to_transaction
+            calls.append((OFFSETS_S, partial(self._call, send, offsets, group, OFFSETS_S)))
+        calls.append((TRANSACTION_TIMEOUT_S, self._close))
+        self._await(*calls, meanwhile=meanwhile)
         self._begun_at = None
 
-    def flush(self, *meanwhile: Callable[[], None]) -> None:
+    def _close(self) -> None:
+        failpoints.reach("offsets")
+        failpoints.reach("committing", within_s=0.002)
+        self._call(self._producer.commit_transaction, TRANSACTION_TIMEOUT_S)
+
+    def flush(self, meanwhile: Callable[[], None] = nothing) -> None:
         """Without transactions: wait until the broker has every record; `meanwhile` is called.
 
         Raises: AbortedError where it does not take one.
         """
         patience = TRANSACTION_TIMEOUT_S
-        left = self._await(2 * patience, partial(self._producer.flush, patience), *meanwhile)
+        flush = partial(self._producer.flush, patience)
+        left = self._await((2 * patience, flush), meanwhile=meanwhile)
         if left or self._failed:
             why = self._failed.str() if self._failed else f"{left} still under way"
             raise AbortedError(
@@ -180,7 +188,7 @@ class Sink:
             self._begun_at = None
             if self._transactional:
                 try:
-                    self._await(2 * ABORT_S, partial(self._producer.abort_transaction, ABORT_S))
+                    self._await((2 * ABORT_S, partial(self._producer.abort_transaction, ABORT_S)))
                 except KafkaException as error:
                     failure = self._failure(error)
                     if isinstance(failure, FencedError):
@@ -209,15 +217,13 @@ class Sink:
             with suppress(AbortedError):  # no answer does not say so
                 self.begin()
                 self.produce(topic, None, None)
-                self._await(2 * ABORT_S, partial(self._producer.flush, ABORT_S))
+                self._await((2 * ABORT_S, partial(self._producer.flush, ABORT_S)))
             self.abort()
 
-    def _await(
-        self, within_s: float, function: Callable[[], Any], *meanwhile: Callable[[], None]
-    ) -> Any:
+    def _await(self, *calls: Call, meanwhile: Callable[[], None] = nothing) -> Any:
         """Call on the thread for calls that may never come back."""
         try:
-            return self._bounded(within_s, function, *meanwhile)
+            return self._bounded(*calls, meanwhile=meanwhile)
         except Unanswered as error:
             self._begun_at = None  # there is nothing that this producer can still be asked
             raise AbortedError(

@@ -220,7 +220,7 @@ class Source:
         self._abandoned = True
         bounded = Bounded()
         with suppress(Unanswered, KafkaException):
-            bounded(ABANDON_S, self.close)
+            bounded((ABANDON_S, self.close))
         bounded.close()
 
     def _take(self, polled: Polled, messages: Sequence[Message]) -> None:
