@@ -12,7 +12,7 @@ import torch
 
 from consumer import device, experts
 from consumer.columns import Float32, Float64
-from consumer.experts.base import Base, State, View
+from consumer.experts.base import Base, Learner, State, View
 from consumer.model_directory import Model
 
 FROZEN = "frozen"
@@ -39,6 +39,15 @@ class Mixture:
     def __init__(self, model: Model) -> None:
         self.base = Base(device.placed(model.module, model.device), model.base_adapter)
         self.experts = {expert.name: expert for expert in experts.pool(model)}
+
+    @property
+    def lasting(self) -> list[str]:
+        """Experts that learn from every regime: what they know outlasts the present one."""
+        return [
+            name
+            for name, expert in self.experts.items()
+            if isinstance(expert, Learner) and expert.learns_from == "all"
+        ]
 
     @torch.inference_mode()
     def probabilities(self, x: Float32, pool: Mapping[str, State]) -> Float64:

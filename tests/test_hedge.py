@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 import orjson
 import pytest
+import torch
 
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
@@ -18,7 +19,7 @@ from consumer.hedge.healer import HealRequest
 from consumer.hedge.memory import Memory, held
 from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
-from consumer.mixture import FROZEN
+from consumer.mixture import FROZEN, flat
 from consumer.outputs import Outputs
 from consumer.registry import InForce, Registry
 from tests.schemas import conforms
@@ -432,6 +433,23 @@ def test_who_has_next_to_no_weight_is_not_asked_and_comes_back_when_it_has_more(
     assert pool.has_moved(counting)
 
 
+def test_who_learns_from_every_regime_keeps_its_numbers_where_an_earlier_one_is_back():
+    then = {name: {"a": torch.zeros(1)} for name in ("adapter", "long_memory")}
+    base = Registry("m", "b").snapshot("pool", flat(then), parent=None, reason="")
+    pool = Pool()
+    for name in then:
+        pool.put(name, {"a": torch.ones(1)})
+
+    pool.take(InForce(base, {FROZEN: 0.2, "adapter": 0.3, "long_memory": 0.5}), ["long_memory"])
+
+    assert pool.states["adapter"]["a"].item() == 0
+    assert pool.states["long_memory"]["a"].item() == 1
+    assert pool.is_new  # a snapshot has yet to hold them
+    assert pool.earned["long_memory"] == pytest.approx(0.5)
+    pool.take(InForce(base, {FROZEN: 0.2, "adapter": 0.8}), ["long_memory"])
+    assert not pool.is_new
+
+
 def test_few_rows_are_enough_only_where_something_has_changed():
     y = np.zeros(30, np.float32)
     y[:3] = 1
@@ -569,6 +587,30 @@ def test_a_quarter_is_held_back_whatever_the_period_of_the_stream(period):
     offsets = np.arange(0, 20_000 * period, period, dtype=np.int64)
 
     assert held(offsets).mean() == pytest.approx(0.25, abs=0.02)
+
+
+def test_of_very_many_rows_an_eighth_is_held_back_none_of_which_was_learnt_from_before():
+    offsets = np.arange(memory_room.MANY, dtype=np.int64)
+
+    fewer, many = held(offsets[:-1]), held(offsets)
+    assert many.mean() == pytest.approx(0.125, abs=0.01)
+    assert not (many[:-1] & ~fewer).any()
+
+
+def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing():
+    y = np.tile(np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0], np.float32), 100)
+    one, in_force = np.ones(1_000, np.float32), np.full(1_000, -2.0, np.float32)
+    # Half of the frauds are seen better, the other half almost as much worse.
+    slightly = in_force + np.tile(np.float32([0.5, 0, -0.45, 0, 0, 0, 0, 0, 0, 0]), 100)
+
+    noise = gate.judge("e", slightly, in_force, y, one)
+    assert 0 < noise.gain < noise.error
+    assert not noise.admitted
+    assert gate.judge("e", slightly, in_force, y, one, margin=0.0).admitted
+    assert not gate.judge("e", in_force, slightly, y, one, margin=0.0).admitted
+    much = gate.judge("e", in_force + y, in_force, y, one)
+    assert much.admitted
+    assert much.gain > much.error
 
 
 def left_behind(regimes):

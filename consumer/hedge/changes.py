@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -46,14 +46,19 @@ class Changes:
         self,
         mind: Mind,
         probes: Probes | None,
+        lasting: Collection[str],
         manifest: Manifest,
         consent: Consent,
         out: Outputs,
         say: Callable[..., None],
     ) -> None:
-        """`say(place, action, message, **fields)`: an event."""
+        """`lasting`: experts that learn from every regime.
+
+        `say(place, action, message, **fields)`: an event.
+        """
         self._mind = mind
         self._probes = probes
+        self._lasting = lasting
         self._manifest = manifest
         self._consent = consent
         self._out = out
@@ -152,7 +157,8 @@ class Changes:
         known = mind.regimes.back(number)
         mind.is_open = False
         mind.mine = Due(mind.labelled)
-        mind.pool.take(known.in_force)
+        # Numbers of then, but for those that have gone on to learn from all since.
+        mind.pool.take(known.in_force, self._lasting)
         return Recognised(number, p, alarm, known.in_force)
 
     def _keep(self, known: Known) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
-from consumer.experts import Expert, Learner, State
+from consumer.experts import Learner, State
 from consumer.experts.base import Learning, Memory, View
 from consumer.heal import CancelledError
 from consumer.hedge import gate
@@ -49,14 +49,9 @@ class Heal:
         harms = sorted({v.reason for v in self.verdicts if v.reason.startswith(HARMS)})
         return "; ".join(harms) or "no candidate is better by more than noise"
 
-    def outlasting(self, experts: Mapping[str, Expert]) -> Heal:
+    def only(self, lasting: Collection[str]) -> Heal:
         """Without what was learnt of a regime alone, which is not the present one any more."""
-        lasts = {
-            name: state
-            for name, state in self.states.items()
-            if isinstance(expert := experts[name], Learner) and expert.learns_from == "all"
-        }
-        return replace(self, states=lasts)
+        return replace(self, states={n: s for n, s in self.states.items() if n in lasting})
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,15 @@ class Hedge(Policy):
         model, say = self._model, self._say
         mind = Mind(pool, probes.watched(model, outputs=self._probes is not None))
         self._mind = mind
-        self._changes = Changes(mind, self._probes, model.manifest, self._consent, self._out, say)
+        self._changes = Changes(
+            mind,
+            self._probes,
+            self._mixture.lasting,
+            model.manifest,
+            self._consent,
+            self._out,
+            say,
+        )
         sd = np.asarray(model.manifest.reference.sd, np.float64)
         self._unlabelled = Unlabelled(mind, self._guesser, self._mixture, sd, self._consent, say)
         self._pending: list[Labelled] = []  # joined since the last batch ended
@@ -200,6 +208,7 @@ class Hedge(Policy):
             return
         self.deployed = InForce(found.in_force.snapshot, self._mind.pool.counting)
         self._out.deployed.append(self.deployed)
+        self._put_in_force(place, f"regime {found.number} is back")
         self._say(
             place,
             "regime-recognised",
@@ -277,7 +286,7 @@ class Hedge(Policy):
         heal: Heal | None = result.healed
         is_late = request.regime != self._mind.regimes.now
         if heal is not None and is_late:
-            heal = heal.outlasting(self._mixture.experts)
+            heal = heal.only(self._mixture.lasting)
         elif heal is not None and not self.control.pinned:
             self._put_out(place, heal)
         if heal is None:

@@ -7,7 +7,7 @@ on it from then on, and what labels gave comes back when it is taken away.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -116,13 +116,17 @@ class Pool:
         shares = np.full(len(told), weights.RATE_OF_RATES / len(told))
         self._belief = weights.follow(np.array(self._belief), np.array(told), shares).tolist()
 
-    def take(self, in_force: InForce) -> None:
-        """Go on from what is in force: its experts and their weights."""
+    def take(self, in_force: InForce, lasting: Collection[str] = ()) -> None:
+        """Go on from what is in force: its experts and their weights.
+
+        `lasting`: experts that keep the numbers they have by now, where they have any.
+        """
         found = apart(in_force.snapshot.adapter)
-        self.states = {name: found.get(name, {}) for name in in_force.weights}
+        held = {n: state for n, state in self.states.items() if n in lasting}
+        self.states = {name: held.get(name, found.get(name, {})) for name in in_force.weights}
         self._set(in_force.weights)
         self.lent = None
-        self.is_new = False
+        self.is_new = not held.keys().isdisjoint(in_force.weights)
 
     @property
     def counting(self) -> dict[str, float]:
