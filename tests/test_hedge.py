@@ -475,6 +475,23 @@ def test_a_feature_that_moves_is_named_when_it_does_and_never_by_chance():
     assert [why.split()[2] for why in change.why] == ["b"]
 
 
+@pytest.mark.parametrize("batches", [0, 1, 7])
+def test_a_restart_goes_on_watching_where_it_was(batches):
+    rng = np.random.default_rng(3)
+    means, rows = rng.normal(size=(batches + 3, 2)), np.array([5_000.0, 1_000.0])
+    alone, before = FeatureChange(["a", "b"], [1.0, 2.0]), FeatureChange(["a", "b"], [1.0, 2.0])
+    for mean in means[:batches]:
+        alone.add(mean, rows)
+        before.add(mean, rows)
+
+    after = FeatureChange(["a", "b"], [1.0, 2.0])
+    after.load(orjson.loads(orjson.dumps(before.state())))
+
+    for mean in means[batches:]:
+        assert after.add(mean, rows) == alone.add(mean, rows)
+    assert after.state() == alone.state()
+
+
 def test_what_training_saw_every_day_is_no_change():
     rng = np.random.default_rng(8)
     night = (np.arange(12_000) // 600) % 2

@@ -147,7 +147,7 @@ class FeatureChange:
         """
         self._history.add(mean)
         self._batches += 1
-        self._rows += (rows - self._rows) / self._batches
+        self._rows = self._rows + (rows - self._rows) / self._batches
         variance = self._history.variance(self._sd**2 / self._rows)
         for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
             before, total, _ = self._history.before(batches)

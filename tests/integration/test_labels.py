@@ -47,7 +47,9 @@ def test_each_kind_of_trouble_is_counted_and_the_label_that_stands_is_published(
     broker: Broker, names: Names, create_topics: CreateTopics, model: Model
 ) -> None:
     create_topics(names.transactions, names.labels)
-    settings = consuming.settings(broker.bootstrap, names, join__horizon_days=2)
+    # Of so much room rows that are past the horizon are counted every 1,024 rows.
+    room = {"join__horizon_days": 2, "join__max_rows": 8_192}
+    settings = consuming.settings(broker.bootstrap, names, **room)
     # Before any transaction: those of 900 to 949, and others whose transactions never come.
     early = [label(number, 500) for number in range(900, 950)]
     orphans = [
