@@ -509,9 +509,9 @@ class Pipeline:
             rows = rows.rows(count, len(rows))
 
     def _to_labelled_batch(self, part: Partition, labelled_at: Int64) -> int:
-        """How many rows with labels of these times fill a labelled batch; all where none is."""
+        """How many rows with labels of these times fill a labelled batch; all where it is not."""
         ends = self._labelled.cut(np.concatenate([part.labelled_at, labelled_at]))
-        return len(labelled_at) if ends is None else ends - part.labelled_rows
+        return len(labelled_at) if ends is None else max(1, ends - part.labelled_rows)
 
     def _count(self, part: Partition, rows: Labelled) -> None:
         self.out.labelled.append(rows)
