@@ -142,3 +142,21 @@ def test_a_months_labels_in_one_file_are_several_batches():
     whole.labels.labelled_at[:] = START_MS
 
     assert ends(whole, [700], {"batch.span_s": 5}) == [most, most]
+
+
+@pytest.mark.parametrize("policy", ["hedge", "paper"])
+def test_what_is_said_of_labels_stands_in_one_order_however_they_come(policy):
+    whole = stream(8 * BATCH, drift=DRIFT)
+
+    def told(chunk):
+        flags = {**INLINE, "heal.policy": policy, "prequential.window_rows": 30}
+        with running(flags) as pipeline:
+            for batch in whole.batches():
+                score(pipeline, batch)
+            for start in range(0, len(whole), chunk):
+                pipeline.labels(whole.labels.rows(start, start + chunk), idle)
+            return [(e["event"]["action"], e["event"]["id"]) for e in pipeline.out.events]
+
+    by_row = told(1)
+    assert {"prequential", "batch-labelled"} <= {action for action, _ in by_row}
+    assert told(7) == told(3 * BATCH) == told(len(whole)) == by_row
