@@ -6,7 +6,6 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -61,10 +60,6 @@ FORGET_S = 60.0
 # the same commit fails each time.
 RECOVER_S = 60.0
 MOST_ABORTS = 5
-
-# A heal's thread may keep the interpreter to itself for so long each time the loop comes back from
-# a wait for Kafka, a dozen times a turn; Python's own answer is 5 ms.
-SWITCH_S = 0.0005
 
 OnStatus = Callable[[Status], None]
 
@@ -147,7 +142,6 @@ class Loop:
             # through for cycles again and again, 3 us a row of a busy stream.
             gc.collect()
             gc.freeze()
-            sys.setswitchinterval(SWITCH_S)
             self._run()
         except BaseException:
             self._failed = True
