@@ -44,6 +44,7 @@ class Model:
     base_adapter: Mapping[str, Tensor] = field(repr=False)
     trained: Trained | None = field(default=None, repr=False)
     device: torch.device = CPU  # where its network computes; the module itself is on the CPU
+    directory: Path | None = None  # that it was loaded from
 
     @property
     def features(self) -> list[str]:
@@ -147,7 +148,9 @@ def load(directory: Path, device: torch.device = CPU) -> Model:
         shadow = PlainMLP(len(manifest.features), manifest.width)
         weights.restore(shadow, weights.read(file), manifest.shadow.sha256, file)
     trained = _trained(directory, manifest)
-    return Model(manifest, module, rules, shadow, module.adapter_state(), trained, device)
+    return Model(
+        manifest, module, rules, shadow, module.adapter_state(), trained, device, directory
+    )
 
 
 def _network(file: Path, manifest: Manifest) -> Healable:

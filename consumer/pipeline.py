@@ -146,7 +146,7 @@ class Pipeline:
             self._partitions[number] = part
             self._fresh.append(number)
         if HEALER in partitions:
-            self.healing.heals_here = True
+            self.healing.take_charge()
             left = restored[HEALER].state if restored and HEALER in restored else {}
             self.governor.begin(left.get("controller"))
         self._of_partitions("partitions-assigned", partitions, now_ms)

@@ -72,14 +72,18 @@ class Policy(ABC):
         events: Events,
         out: Outputs,
         healer: Any,
+        *,
+        elsewhere: bool = False,
     ) -> None:
+        """`healer`: what requests are run with; `elsewhere`: in another process."""
         self._model = model
         self._registry = registry
         self._events = events
         self._out = out
         self._scorer = Scorer(model)
         self._inline = settings.heal.mode == "inline"
-        self._worker = Worker(healer, low_priority=not self._inline)
+        # Who only waits for another process never holds up this one, and must not be late itself.
+        self._worker = Worker(healer, low_priority=not (self._inline or elsewhere))
         self._alarm = False
         self.state = HEALTHY
         self.deployed: InForce
@@ -225,6 +229,10 @@ class Policy(ABC):
     @abstractmethod
     def retire(self) -> None:
         """Another replica heals from now on."""
+
+    def take_charge(self) -> None:
+        """Of several replicas this one heals from now on."""
+        self.heals_here = True
 
     def follow(self, deployed: InForce) -> None:
         """Another replica has deployed: batches begin with it from now on."""

@@ -48,11 +48,15 @@ class HealRequest:
         )
 
 
+class FailedError(Exception):
+    """The heal came to nothing, as the message says."""
+
+
 class Request(Protocol):
     """What a policy hands over: it runs on the worker's thread, with the policy's healer."""
 
     def run(self, healer: Any, cancelled: Callable[[], bool]) -> Any:
-        """Heal. Raises: CancelledError soon after `cancelled` says so; DivergedError."""
+        """Heal. Raises: DivergedError, FailedError; CancelledError soon after `cancelled` says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,8 @@ class Worker:
             return HealResult(None, "cancelled")
         except DivergedError as error:
             return HealResult(None, f"diverged: {error}")
+        except FailedError as error:
+            return HealResult(None, f"failed: {error}")
         except Exception as error:
             # Whatever fails here must not take scoring with it: the heal is refused, and said.
             return HealResult(None, f"failed: {type(error).__name__}: {error}")

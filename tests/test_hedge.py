@@ -292,7 +292,7 @@ def test_heals_and_scores_never_pass_through_the_same_network():
     # Its tensors are swapped for an expert's while they pass: scored meanwhile, a row gets those.
     with Driver(settings(HEDGE), model()) as driver:
         healing = driver.pipeline.healing
-        theirs, ours = healing._worker._healer.base._module, healing._mixture.base._module
+        theirs, ours = healing._worker._healer.mixture.base._module, healing._mixture.base._module
 
     assert theirs is not ours
     mine = {each.data_ptr() for each in ours.parameters()}

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from consumer import states
 from consumer.experts import Learner, State
 from consumer.experts.base import Learning, Memory, View
+from consumer.frames import Arrays
 from consumer.heal import CancelledError
 from consumer.hedge import gate
 from consumer.hedge.gate import Verdict
 from consumer.hedge.memory import MANY
-from consumer.mixture import FROZEN, Mixture
+from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.segments import Segments
 
 HARMS = "harms "
@@ -53,6 +57,23 @@ class Heal:
         """Without what was learnt of a regime alone, which is not the present one any more."""
         return replace(self, states={n: s for n, s in self.states.items() if n in lasting})
 
+    def framed(self) -> tuple[dict[str, Any], Arrays]:
+        """For another process: what JSON tells, and arrays."""
+        about = {**self.told, "skill": self.skill, "harmful": dict(self.harmful)}
+        return {**about, "names": list(self.states)}, {"states": _to_array(self.states)}
+
+    @classmethod
+    def of_frame(cls, about: Mapping[str, Any], arrays: Arrays) -> Self:
+        """What `framed` told."""
+        return cls(
+            _of_array(arrays["states"], about["names"]),
+            tuple(Verdict(**each) for each in about["gate"]),
+            about["rows"],
+            about["frauds"],
+            about["skill"],
+            about["harmful"],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class HealRequest:
@@ -61,22 +82,59 @@ class HealRequest:
     rows: Mapping[Memory, Learning]  # at least one of them
     pool: Mapping[str, State]
     seed: int
+
+    def run(self, healer: Heals, cancelled: Callable[[], bool]) -> Heal:
+        """On the worker's thread. Raises: CancelledError."""
+        return healer.heal(self, cancelled)
+
+    def framed(self) -> tuple[dict[str, Any], Arrays]:
+        """For another process: what JSON tells, and arrays."""
+        arrays = {
+            f"{memory}/{each.name}": getattr(rows, each.name)
+            for memory, rows in self.rows.items()
+            for each in fields(Learning)
+        }
+        about = {"memories": list(self.rows), "seed": self.seed, "names": list(self.pool)}
+        return about, {**arrays, "states": _to_array(self.pool)}
+
+    @classmethod
+    def of_frame(cls, about: Mapping[str, Any], arrays: Arrays) -> Self:
+        """What `framed` told."""
+        rows = {
+            memory: Learning(*(arrays[f"{memory}/{each.name}"] for each in fields(Learning)))
+            for memory in about["memories"]
+        }
+        return cls(rows, _of_array(arrays["states"], about["names"]), about["seed"])
+
+
+class Heals(Protocol):
+    """Who heals: here, or in a process of its own."""
+
+    def heal(self, request: HealRequest, cancelled: Callable[[], bool]) -> Heal:
+        """Raises: CancelledError; FailedError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Healer:
+    """Heals where it is called."""
+
+    mixture: Mixture  # its own: while an expert learns, its network holds that one's numbers
     segments: Segments
 
-    def run(self, mixture: Mixture, cancelled: Callable[[], bool]) -> Heal:
-        """On the worker's thread. Raises: CancelledError."""
-        base = mixture.base
-        states: dict[str, State] = {}
+    def heal(self, request: HealRequest, cancelled: Callable[[], bool]) -> Heal:
+        """Every expert that learns from labels learns. Raises: CancelledError."""
+        mixture, base = self.mixture, self.mixture.base
+        admitted: dict[str, State] = {}
         verdicts: list[Verdict] = []
         skills: list[float] = []
         for name, expert in mixture.experts.items():
             if cancelled():
                 raise CancelledError
-            if not isinstance(expert, Learner) or expert.learns_from not in self.rows:
+            if not isinstance(expert, Learner) or expert.learns_from not in request.rows:
                 continue
-            rows = self.rows[expert.learns_from]
-            start = self.pool.get(name)
-            fitted = expert.fit(base, start or expert.cold(base), rows, self.seed)
+            rows = request.rows[expert.learns_from]
+            start = request.pool.get(name)
+            fitted = expert.fit(base, start or expert.cold(base), rows, request.seed)
             if any(not bool(torch.isfinite(t).all()) for t in fitted.state.values()):
                 verdicts.append(Verdict(name, False, "diverged", len(rows), 0.0, 0.0))
                 continue
@@ -100,25 +158,36 @@ class HealRequest:
                 verdict = replace(verdict, admitted=False, reason=reason)
             verdicts.append(verdict)
             if verdict.admitted:
-                states[name] = fitted.state
+                admitted[name] = fitted.state
             if expert.learns_from == "regime":
                 skills.append(gate.skill(fitted.logit, y, weight))
-        rows = self.rows["regime" if "regime" in self.rows else "all"]
+        rows = request.rows["regime" if "regime" in request.rows else "all"]
         skill = max([0.0, *skills]) if skills else None
-        harmful = self._harmful(mixture, rows)
-        return Heal(states, tuple(verdicts), len(rows), int(rows.y.sum()), skill, harmful)
+        harmful = self._harmful(request.pool, rows)
+        return Heal(admitted, tuple(verdicts), len(rows), int(rows.y.sum()), skill, harmful)
 
-    def _harmful(self, mixture: Mixture, rows: Learning) -> dict[str, list[str]]:
+    def _harmful(self, pool: Mapping[str, State], rows: Learning) -> dict[str, list[str]]:
         """Admitted when a segment had too few rows to tell, or when it fared otherwise."""
         segments = list(self.segments.of(rows.x, rows.groups))
         if not segments:
             return {}
-        view = View.of(mixture.base, rows.x)
+        view = View.of(self.mixture.base, rows.x)
         found = {}
-        for name, state in self.pool.items():
+        for name, state in pool.items():
             with torch.no_grad():
-                logit = mixture.experts[name].logit(state, view).numpy()
+                logit = self.mixture.experts[name].logit(state, view).numpy()
             worse = gate.harmed(segments, logit, view.frozen.numpy(), rows.y, rows.weight)
             if worse:
                 found[name] = worse
         return found
+
+
+def _to_array(pool: Mapping[str, State]) -> NDArray[np.uint8]:
+    return np.frombuffer(states.to_bytes(flat(pool)), np.uint8)
+
+
+def _of_array(array: NDArray[np.uint8], names: Collection[str]) -> dict[str, State]:
+    """Experts in the order of their names, those without numbers too."""
+    data = array.tobytes()
+    found = apart(states.from_bytes(data, states.sha256(data), "experts"))
+    return {name: found.get(name, {}) for name in names}

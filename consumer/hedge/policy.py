@@ -30,11 +30,12 @@ from consumer.hedge.changes import Changes
 from consumer.hedge.consent import Consent
 from consumer.hedge.due import Budget, Request
 from consumer.hedge.guess import Guesser
-from consumer.hedge.healer import HARMS, Heal, HealRequest
+from consumer.hedge.healer import HARMS, Heal, Healer, HealRequest
 from consumer.hedge.memory import in_order, relabelled
 from consumer.hedge.mind import Mind
 from consumer.hedge.pool import Pool
 from consumer.hedge.probes import Probes
+from consumer.hedge.process import HealingProcess
 from consumer.hedge.unlabelled import Unlabelled
 from consumer.mixture import FROZEN, Mixture, flat
 from consumer.model_directory import Model
@@ -57,15 +58,18 @@ class Hedge(Policy):
     def __init__(
         self, settings: Settings, model: Model, registry: Registry, events: Events, out: Outputs
     ) -> None:
-        # The worker has one of its own: while an expert's numbers pass through a network, it holds
-        # them in place of its own, for every thread.
-        super().__init__(settings, model, registry, events, out, Mixture(model))
+        self._segments = Segments(settings.segments, model.features)
+        self._apart: HealingProcess | None = None
+        if settings.heal.mode == "threaded" and model.directory is not None:
+            self._apart = HealingProcess(settings, model)
+        healer = self._apart or Healer(Mixture(model), self._segments)
+        elsewhere = self._apart is not None
+        super().__init__(settings, model, registry, events, out, healer, elsewhere=elsewhere)
         self._mixture = Mixture(model)
         self._guesser = Guesser(model, self._mixture)
         self._probes = None
         if model.trained is not None and model.manifest.reference.outputs:
             self._probes = Probes(self._mixture.base, model.trained)
-        self._segments = Segments(settings.segments, model.features)
         self._budget = Budget(settings.heal.max_per_hour)
         self._consent = Consent(self.control, self._say)
         self._begin(Pool())
@@ -99,6 +103,18 @@ class Hedge(Policy):
         elif not deployed.weights:  # another policy's
             deployed = InForce(deployed.snapshot, {FROZEN: 1.0})
         self.follow(deployed)
+
+    def take_charge(self) -> None:
+        """Of several replicas this one heals from now on."""
+        super().take_charge()
+        if self._apart is not None:
+            self._apart.start()
+
+    def close(self, timeout_s: float) -> None:
+        """End the worker; a heal in flight is discarded whole."""
+        super().close(timeout_s)
+        if self._apart is not None:
+            self._apart.close()
 
     def follow(self, deployed: InForce) -> None:
         """Another replica has deployed."""
@@ -167,11 +183,12 @@ class Hedge(Policy):
         if not mine:
             return None
         self._mind.pool.keep_lent()
-        mean, count, frauds = self._follow(mine, place)
+        mean, weighed, frauds = self._follow(mine, place)
+        count = sum(map(len, mine))
         self._mind.labels_now += count
         self._mind.mine.add(count)
         first_ms = min(int(rows.event_time.min()) for rows in mine)
-        return self._mind.loss.add(mean, count, frauds, first_ms)
+        return self._mind.loss.add(mean, weighed, frauds, first_ms)
 
     def _follow(self, labelled: Sequence[Labelled], place: Place) -> tuple[float, int, int]:
         """Weigh by these rows; the mixture's mean loss on them, how many, and how many fraud."""
@@ -276,7 +293,7 @@ class Hedge(Policy):
             return False
         self._request = request
         pool = dict(self._mind.pool.states)
-        self._worker.submit(HealRequest(rows, pool, self._mind.batches, self._segments))
+        self._worker.submit(HealRequest(rows, pool, self._mind.batches))
         return True
 
     def _finish(self, result: HealResult) -> None:
@@ -451,6 +468,8 @@ class Hedge(Policy):
         self.heals_here = False
         if self._request is not None:
             self.drop(self._request.place.partition, "another replica heals now")
+        if self._apart is not None:
+            self._apart.close()
         self._begin(self._mind.pool)
 
     def bring_back(self, rows: Labelled | None, unweighed: int) -> None:
