@@ -31,6 +31,7 @@ class Run:
     seconds: float
     cpu_seconds: float  # of all its threads
     stages: Mapping[str, float]  # seconds by stage, of our own runs
+    heal_cpu_seconds: float = 0.0  # of the process that heals, from its start on
 
     @property
     def rate(self) -> float:
@@ -59,9 +60,11 @@ class Live:
             raise RuntimeError("the consumer failed: " + end)
         profile = orjson.loads(told.splitlines()[-1])
         stages = profile["stages"]
-        # After the last message it waits to be told to stop, at no cost of the processor.
-        seconds = profile["seconds"] - stages["wait"]
-        return Run(profile["rows"], seconds, profile["cpu_seconds"], stages)
+        # After the last commit it waits to be told to stop, at no cost of the processor. (A version
+        # that does not tell when that was: without all waiting.)
+        seconds = profile.get("committed_seconds", profile["seconds"] - stages["wait"])
+        heals = profile.get("heal_cpu_seconds", 0.0)
+        return Run(profile["rows"], seconds, profile["cpu_seconds"], stages, heals)
 
 
 @contextmanager

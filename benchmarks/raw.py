@@ -15,7 +15,11 @@ import orjson
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 # As the consumer itself is set (consumer/kafka): what differs is what is done with a message.
-CONSUMER = {"enable.auto.commit": False, "queued.max.messages.kbytes": 16_384}
+CONSUMER = {
+    "enable.auto.commit": False,
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.queue.backoff.ms": 20,
+}
 PRODUCER = {
     "enable.idempotence": True,
     "linger.ms": 5,

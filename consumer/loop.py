@@ -528,6 +528,8 @@ class Loop:
         if positions != self._committed:
             self._aborts = 0
         self._committed = positions
+        if self._profile is not None and self._rows:
+            self._profile.committed()
         self._rows = 0
         self._checkpoints.cache(self._pipeline.joins(self._sequencer.lanes))
 

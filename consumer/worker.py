@@ -56,7 +56,7 @@ class Request(Protocol):
     """What a policy hands over: it runs on the worker's thread, with the policy's healer."""
 
     def run(self, healer: Any, cancelled: Callable[[], bool]) -> Any:
-        """Heal. Raises: DivergedError, FailedError; CancelledError soon after `cancelled` says so."""
+        """Heal. Raises: DivergedError, FailedError; CancelledError soon after `cancelled` does."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -288,6 +288,38 @@ def test_of_a_heal_that_ends_after_the_next_change_only_what_all_rows_taught_cou
     assert admitted & first["weights"].keys() == {"long_memory"}
 
 
+def test_of_very_many_labels_a_sample_weighs_whatever_the_order_of_partitions():
+    def rows(partition, count):
+        given = stream(count, seed=2, partition=partition)
+        ones = np.ones(count, np.float32)
+        return Labelled(
+            partition,
+            given.transactions.ids,
+            given.transactions.event_time,
+            given.labels.labelled_at,
+            given.labels.is_fraud,
+            given.labels.source,
+            given.transactions.x,
+            ones,
+            ones,
+            ones,
+            given.labels.is_fraud,
+            given.labels.is_fraud,
+            np.ones(count, np.int64),
+            given.transactions.offset,
+            ones,
+            np.zeros((count, 0), np.uint8),
+        )
+
+    x, y, weight = memory_room.in_order([rows(0, 3_000), rows(1, 1_000)])
+    again, *_ = memory_room.in_order([rows(1, 1_000), rows(0, 3_000)])
+    assert len(x) == len(y) == len(weight) == pytest.approx(500, abs=5)
+    np.testing.assert_array_equal(x, again)
+    assert y.mean() == pytest.approx(0.15, abs=0.05)
+    few, *_ = memory_room.in_order([rows(0, 300), rows(1, 200)])
+    assert len(few) == 500
+
+
 def test_heals_and_scores_never_pass_through_the_same_network():
     # Its tensors are swapped for an expert's while they pass: scored meanwhile, a row gets those.
     with Driver(settings(HEDGE), model()) as driver:

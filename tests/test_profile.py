@@ -76,6 +76,19 @@ def test_the_table_names_every_stage_and_its_share():
     assert lines[-1].startswith("10 rows in 0.0 s: 250,000 rows/s")
 
 
+def test_how_long_it_took_ends_with_the_last_commit():
+    clock = Clock()
+    taken = Profile(clock)
+    taken.begin()
+    with taken("commit"):
+        clock.now = 40_000
+    taken.committed()
+    with taken("wait"):
+        clock.now = 90_000
+    told = orjson.loads(taken.json())
+    assert (told["committed_seconds"], told["seconds"]) == (40e-6, 90e-6)
+
+
 def test_a_run_without_a_row_has_a_table():
     assert "0 rows" in Profile().table()
     assert orjson.loads(Profile().json())["rows"] == 0

@@ -117,6 +117,9 @@ class Source:
                     "partition.assignment.strategy": "cooperative-sticky",
                     # What librdkafka may hold ahead of us: 16 MiB instead of 64 a partition.
                     "queued.max.messages.kbytes": 16_384,
+                    # Of a backlog that is a second's work, and by default the next fetch would
+                    # wait for a second.
+                    "fetch.queue.backoff.ms": 20,
                 },
             ),
         )

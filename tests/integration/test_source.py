@@ -1,0 +1,56 @@
+"""Reading: a few records that come one after the other are handed over together."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from consumer.kafka import client
+from consumer.kafka.record import Run
+from consumer.kafka.source import Source
+from tests.broker import Broker
+from tests.conftest import CreateTopics, Names
+from tests.integration import consuming
+
+
+class Alone:
+    """Nobody else is in the group; `then` begins with its partitions."""
+
+    def __init__(self, then: threading.Timer) -> None:
+        self._then = then
+
+    def assigned(
+        self, partitions: Sequence[int], committed: dict[tuple[str, int], int]
+    ) -> dict[tuple[str, int], int]:
+        self._then.start()
+        return {}
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        pass
+
+
+@pytest.mark.parametrize(("until_end", "together"), [(False, 2), (True, 1)])
+def test_where_few_are_there_more_are_waited_for(
+    broker: Broker, names: Names, create_topics: CreateTopics, until_end: bool, together: int
+) -> None:
+    create_topics(names.transactions, names.labels)
+    # Of twelve seconds to a commit three are waited.
+    settings = consuming.settings(broker.bootstrap, names, commit__interval_ms=12_000)
+    out = client.producer(settings.kafka)
+
+    def send(key: str) -> None:
+        out.produce(names.transactions, b"{}", key, 0)
+        out.flush(30)
+
+    send("a")
+    later = threading.Timer(1.0, send, ["b"])
+    ends = {(names.transactions, 0): 10, (names.labels, 0): 0} if until_end else None
+    source = Source(settings, Alone(later), ends)
+    try:
+        records: dict[tuple[str, int], Run] = {}
+        while not records:
+            records = source.poll(20.0).records
+        assert [len(run) for run in records.values()] == [together]
+    finally:
+        later.join()
+        source.abandon()

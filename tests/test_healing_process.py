@@ -1,0 +1,174 @@
+"""Heals in a process of their own: the same heals, and nothing that befalls it befalls scoring."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from consumer import model_directory
+from consumer.driver import Driver
+from consumer.experts.base import Learning
+from consumer.heal import CancelledError, never
+from consumer.hedge.healer import Healer, HealRequest
+from consumer.hedge.memory import held
+from consumer.hedge.process import HealingProcess
+from consumer.mixture import FROZEN, Mixture
+from consumer.segments import Segments
+from consumer.worker import FailedError
+from tests.streams import FEATURES, RULE, V14, model, settings, stream
+
+HEDGE = settings({"heal.policy": "hedge", "segments.v3.feature": "V3", "segments.v3.cuts": [0.0]})
+
+
+def saved(directory):
+    """The model of the other tests as a user has it: in a directory."""
+    given = model()
+    model_directory.save(
+        directory,
+        given.module,
+        features=FEATURES,
+        rules=[RULE],
+        watched=["V14"],
+        reference=(given.manifest.reference, given.trained),
+        training={},
+    )
+    return model_directory.load(directory)
+
+
+@pytest.fixture
+def ours(tmp_path):
+    return saved(tmp_path / "model")
+
+
+@pytest.fixture
+def process(ours):
+    process = HealingProcess(HEDGE, ours)
+    yield process
+    process.close()
+
+
+def learning(rows=600):
+    given = stream(rows, drift=2.2, seed=3)
+    return Learning(
+        given.transactions.x,
+        given.labels.is_fraud.astype(np.float32),
+        np.ones(rows, np.float32),
+        held(given.transactions.offset),
+        np.zeros((rows, 0), np.uint8),
+    )
+
+
+def request():
+    return HealRequest({"regime": learning(), "all": learning(400)}, {FROZEN: {}}, 7)
+
+
+def test_a_heal_is_the_one_that_would_have_been_made_here(process, ours):
+    there = process.heal(request(), never)
+    again = process.heal(HealRequest({"regime": learning()}, dict(there.states), 8), never)
+
+    segments = Segments(HEDGE.segments, ours.features)
+    here = Healer(Mixture(ours), segments).heal(request(), never)
+    assert [(v.expert, v.admitted, v.reason) for v in there.verdicts] == [
+        (v.expert, v.admitted, v.reason) for v in here.verdicts
+    ]
+    assert (there.rows, there.frauds, there.harmful) == (here.rows, here.frauds, here.harmful)
+    assert there.skill == pytest.approx(here.skill, abs=1e-6)
+    assert list(there.states) == list(here.states) != []
+    for name, state in here.states.items():
+        for key, tensor in state.items():
+            torch.testing.assert_close(there.states[name][key], tensor)
+    # What was learnt travels back: the next heal of an expert is judged against it.
+    assert {v.expert for v in again.verdicts} == {v.expert for v in here.verdicts} - {"long_memory"}
+
+
+def test_a_process_that_dies_is_a_heal_that_failed_and_the_next_one_has_another(process):
+    process.start()
+    first = process._process
+    first.send_signal(signal.SIGSTOP)  # or it might be done before
+
+    def killed():
+        first.kill()
+        return False
+
+    with pytest.raises(FailedError, match=r"the process that heals has ended \(SIGKILL\)"):
+        process.heal(request(), killed)
+
+    assert process.heal(request(), never).states
+    assert process._process is not first
+
+
+def test_who_died_between_two_heals_is_missed_by_neither(process):
+    process.start()
+    process._process.kill()
+    process._process.wait()
+    assert process.heal(request(), never).states
+
+
+def test_a_heal_that_is_called_off_ends_at_once_and_its_process_with_it(process):
+    process.start()
+    child = process._process
+    child.send_signal(signal.SIGSTOP)  # it would never answer
+    since = time.monotonic()
+
+    def cancelled():
+        return time.monotonic() > since + 0.2
+
+    with pytest.raises(CancelledError):
+        process.heal(request(), cancelled)
+    assert child.returncode == -signal.SIGKILL
+
+
+def test_what_fails_in_a_heal_is_said_and_the_process_goes_on(process):
+    wrong = HealRequest({"regime": learning()}, {"adapter": {"slope": torch.ones(1)}}, 1)
+    with pytest.raises(FailedError, match="KeyError"):
+        process.heal(wrong, never)
+
+    child = process._process.pid
+    assert process.heal(request(), never).states
+    assert process._process.pid == child
+
+
+def test_another_model_in_the_directory_heals_nothing(process, ours):
+    other = model()
+    with torch.no_grad():
+        next(other.module.parameters()).add_(0.5)
+    model_directory.save(
+        ours.directory,
+        other.module,
+        features=FEATURES,
+        rules=[RULE],
+        watched=["V14"],
+        reference=(other.manifest.reference, other.trained),
+        training={},
+    )
+    with pytest.raises(FailedError, match=r"holds model \w{12} by now, and \w{12} scores"):
+        process.heal(request(), never)
+
+
+def test_it_gives_way_to_whatever_else_runs(process):
+    process.heal(request(), never)
+    child = process._process.pid
+    assert os.getpriority(os.PRIO_PROCESS, child) == 19
+    if hasattr(os, "SCHED_IDLE"):
+        assert os.sched_getscheduler(child) == os.SCHED_IDLE
+
+
+def test_beside_a_stream_heals_are_deployed_and_the_process_ends_with_the_policy(ours):
+    given = stream(1_000, drift=2.2, seed=5)
+    x = given.transactions.x.copy()
+    x[:400, V14] += 2.2 * (given.labels.is_fraud[:400] == 0)
+    said = []
+
+    def take(out):
+        said.extend(e["event"]["action"] for e in out.events)
+
+    flags = {"heal.policy": "hedge", "heal.mode": "threaded"}
+    with Driver(settings(flags), ours) as driver:
+        child = driver.pipeline.healing._apart._process
+        driver.run([(given.transactions, given.labels)], take)
+        assert child.poll() is None
+    assert "heal-deployed" in said
+    assert child.returncode is not None
