@@ -5,7 +5,6 @@ The loop owns the clock and the two Kafka ends; the stages know neither.
 
 from __future__ import annotations
 
-import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -15,6 +14,7 @@ from typing import Any
 import structlog
 
 from consumer import failpoints, model_directory, restore
+from consumer.allocation import steady
 from consumer.checkpoints import Checkpoints
 from consumer.errors import (
     AbortedError,
@@ -87,6 +87,7 @@ class Loop:
         self._transactions = given.transactions.topic
         self._labels = given.labels.topic
         self._rows = 0  # scored since the last commit
+        self._commits_at = 0.0  # the next one, and not before
         self._aborts = 0  # since a commit last moved an offset
         self._clients = ExitStack()  # and what ends with them, from one way back to the next
         self._membership = ExitStack()  # of the group: the source
@@ -138,16 +139,12 @@ class Loop:
         self._ends = ends(settings.kafka, inputs) if self._until_end else None
         try:
             self._begin("process start")
-            # What is loaded by now stays: torch's objects by the hundred thousand would be looked
-            # through for cycles again and again, 3 us a row of a busy stream.
-            gc.collect()
-            gc.freeze()
-            self._run()
+            with steady():
+                self._run()
         except BaseException:
             self._failed = True
             raise
         finally:
-            gc.unfreeze()
             self._close(membership=True)
         return self.status
 
@@ -311,11 +308,10 @@ class Loop:
 
     def _consume(self) -> str:
         """Until there is a reason to stop. The end is none for ever: an abort may lie before it."""
-        commit_s = self._settings.commit.interval_ms / 1000
         while self._why_stop is None:
             decoded = self._ahead
             if not decoded.any():
-                wait_s = max(0.0, commit_s - self._sink.open_for_s) if self._sink.is_open else 1.0
+                wait_s = self._to_commit_s if self._sink.is_open else IDLE_POLL_S
                 decoded = self._decode(self._poll(min(wait_s, IDLE_POLL_S)))
             self._ahead = Decoded()
             # Who has no partition scores nothing, and does not know yet whether it heals.
@@ -329,7 +325,8 @@ class Loop:
             self._follow()
             self._follow_orders()
             self._forget_activations()
-            if self._sink.open_for_s >= commit_s or self._rows >= self._settings.commit.max_rows:
+            is_due = self._sink.is_open and not self._to_commit_s
+            if is_due or self._rows >= self._settings.commit.max_rows:
                 self._commit_and_decode()
             if self._until_end and self._intake.flooded:
                 self._commit()
@@ -340,8 +337,16 @@ class Loop:
                 return "both topics are read to where they ended at the start"
         return self._why_stop
 
+    @property
+    def _to_commit_s(self) -> float:
+        """Seconds until the next commit is due: from one's beginning to the next one's.
+
+        So what comes after a quiet time is committed at once, and a slow commit delays none.
+        """
+        return max(0.0, self._commits_at - time.monotonic())
+
     def _poll(self, wait_s: float) -> Polled:
-        polled = self._source.poll(wait_s)
+        polled = self._source.poll(wait_s, self._to_commit_s)
         self._polled_at = time.monotonic()
         if self._profile is not None and polled.records:
             self._profile.begin()
@@ -502,6 +507,7 @@ class Loop:
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
+        self._commits_at = time.monotonic() + self._settings.commit.interval_ms / 1000
         at_once = self._settings.delivery == "at_least_once"
         # Without a transaction a crash may come between any two of these. The join may not remember
         # rows that were not published, nor the checkpoint what the join does not.

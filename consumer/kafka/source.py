@@ -139,20 +139,22 @@ class Source:
             and len(self._done) == 2 * len(self._assigned)
         )
 
-    def poll(self, timeout_s: float) -> Polled:
+    def poll(self, timeout_s: float, to_commit_s: float = 0.0) -> Polled:
         """Wait up to `timeout_s` for a first record, then take what is there or about to come.
+
+        `to_commit_s`: in so many seconds the next commit is due, and more is waited for till then.
 
         Raises: EvictedError where the group gave us up or takes another process for us;
         KafkaUnavailableError where the broker refuses.
         """
         polled = Polled()
-        deadline = time.monotonic() + timeout_s
+        commits_at = time.monotonic() + to_commit_s
         with self._stage("wait"):
             first = self._consumer.poll(timeout_s)
         if first is not None:
             with self._stage("poll"):
                 found = [first, *self._consumer.consume(POLL_RECORDS, timeout=0)]
-            gather_s = min(self._gather_s, deadline - time.monotonic())
+            gather_s = min(self._gather_s, commits_at - time.monotonic())
             if len(found) < FEW_RECORDS and gather_s > 0 and self._ends is None:
                 with self._stage("wait"):
                     found += self._consumer.consume(FEW_RECORDS, timeout=gather_s)

@@ -49,7 +49,7 @@ def test_where_few_are_there_more_are_waited_for(
     try:
         records: dict[tuple[str, int], Run] = {}
         while not records:
-            records = source.poll(20.0).records
+            records = source.poll(20.0, 20.0).records
         assert [len(run) for run in records.values()] == [together]
     finally:
         later.join()

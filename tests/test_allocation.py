@@ -1,0 +1,17 @@
+"""Allocators while a consumer runs, and as they were after it."""
+
+import gc
+
+import pytest
+
+from consumer.allocation import YOUNG, steady
+
+
+def test_the_collector_is_left_as_it_was():
+    before = gc.get_threshold()
+    with pytest.raises(ValueError, match="ends"), steady():
+        assert gc.get_threshold() == (YOUNG, *before[1:])
+        assert gc.get_freeze_count() > 0
+        raise ValueError("it ends")
+    assert gc.get_threshold() == before
+    assert gc.get_freeze_count() == 0
