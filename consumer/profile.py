@@ -111,7 +111,7 @@ class Profile:
         return dict(self._ns)
 
     def json(self) -> str:
-        """Rows, seconds (until the last commit, too), processor seconds, seconds by stage: a line."""
+        """Rows, seconds (also to the last commit), processor seconds, seconds by stage: a line."""
         ns = self.ns()
         figures = {
             "rows": self.rows,
