@@ -26,7 +26,11 @@ LOOK_S = 0.1
 # Messages that are scored at once, where a peer lets one say so. Ours and `raw` take as many.
 RECORDS = 1_000
 # The settings of raw.py, for the peers that stand on librdkafka.
-CONSUMER = {"auto.offset.reset": "earliest", "queued.max.messages.kbytes": 16_384}
+CONSUMER = {
+    "auto.offset.reset": "earliest",
+    "queued.max.messages.kbytes": 16_384,
+    "fetch.queue.backoff.ms": 20,
+}
 PRODUCER = {"enable.idempotence": True, "linger.ms": 5, "compression.type": "lz4"}
 
 
