@@ -23,9 +23,8 @@ from tests.streams import FEATURES, RULE, V14, model, settings, stream
 HEDGE = settings({"heal.policy": "hedge", "segments.v3.feature": "V3", "segments.v3.cuts": [0.0]})
 
 
-def saved(directory):
-    """The model of the other tests as a user has it: in a directory."""
-    given = model()
+def saved(directory, given):
+    """A model as a user has it: in a directory."""
     model_directory.save(
         directory,
         given.module,
@@ -40,7 +39,7 @@ def saved(directory):
 
 @pytest.fixture
 def ours(tmp_path):
-    return saved(tmp_path / "model")
+    return saved(tmp_path / "model", model())
 
 
 @pytest.fixture
@@ -135,15 +134,7 @@ def test_another_model_in_the_directory_heals_nothing(process, ours):
     other = model()
     with torch.no_grad():
         next(other.module.parameters()).add_(0.5)
-    model_directory.save(
-        ours.directory,
-        other.module,
-        features=FEATURES,
-        rules=[RULE],
-        watched=["V14"],
-        reference=(other.manifest.reference, other.trained),
-        training={},
-    )
+    saved(ours.directory, other)
     with pytest.raises(FailedError, match=r"holds model \w{12} by now, and \w{12} scores"):
         process.heal(request(), never)
 
