@@ -93,6 +93,16 @@ def test_a_cold_expert_is_the_frozen_model_or_knows_the_base_rate(mixture, name)
         assert p[1] == pytest.approx(p[0], abs=1e-5)
 
 
+def test_of_a_share_of_the_labels_long_memory_takes_as_many_steps(mixture):
+    steps = mixture.experts["long_memory"].steps
+
+    assert steps(1_000) == 2 * 2  # epochs of two batches: it would learn so few rows by heart
+    assert steps(12_000) == steps(100_000) == 600
+    assert steps(200_000) == 2 * 391
+    assert steps(1_000_000) == 1_000
+    assert mixture.experts["tuned"].steps(1_000) == 4 * 4
+
+
 def test_trees_find_a_corner_that_no_sum_over_features_has(mixture):
     rng = np.random.default_rng(6)
 

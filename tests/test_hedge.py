@@ -12,16 +12,18 @@ import torch
 
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
+from consumer.experts.base import Learning
 from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
-from consumer.hedge.healer import HealRequest
+from consumer.hedge.healer import Healer, HealRequest
 from consumer.hedge.memory import Memory, held
 from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
-from consumer.mixture import FROZEN, flat
+from consumer.mixture import FROZEN, Mixture, flat
 from consumer.outputs import Outputs
 from consumer.registry import InForce, Registry
+from consumer.segments import Segments
 from tests.schemas import conforms
 from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, V14, Stream, model, settings, stream
 
@@ -660,6 +662,31 @@ def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing
     much = gate.judge("e", in_force + y, in_force, y, one)
     assert much.admitted
     assert much.gain > much.error
+
+
+def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise(
+    monkeypatch,
+):
+    monkeypatch.setattr(gate, "MANY", 600)
+    given, mixture = stream(600, drift=DRIFT, seed=5), Mixture(model())
+    y = given.labels.is_fraud.astype(np.float32)
+    none = np.zeros((600, 0), np.uint8)
+    rows = Learning(
+        given.transactions.x, y, np.ones(600, np.float32), np.arange(600) % 4 == 3, none
+    )
+
+    healer = Healer(mixture, Segments(settings().segments, model().features))
+    pool, verdicts = {FROZEN: {}}, []
+    for seed in range(1, 7):
+        heal = healer.heal(HealRequest({"regime": rows, "all": rows}, pool, seed), lambda: False)
+        verdicts.append({each.expert: each for each in heal.verdicts})
+        pool = {**pool, **heal.states}
+
+    assert verdicts[0]["long_memory"].gain > verdicts[0]["long_memory"].error
+    for name in ("long_memory", "tuned"):
+        noise = [v[name] for v in verdicts[1:] if 0 < v[name].gain < v[name].error]
+        assert noise
+        assert all(each.admitted == (name == "long_memory") for each in noise)
 
 
 def left_behind(regimes):

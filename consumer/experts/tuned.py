@@ -22,6 +22,7 @@ class Tuned:
     name = "tuned"
     learns_from: Memory = "regime"
     rate, falls, batch, epochs, most_steps, looks, patience = 2e-3, False, 256, 4, 10_000, 4, 2
+    least_steps, many = 0, 0  # of so many rows or more: as many steps at least
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -38,6 +39,11 @@ class Tuned:
         adapter = {n.removeprefix("adapter."): t for n, t in state.items() if n not in OWN}
         return base.logit(base.represent(self._scaling.moved(state, x)), adapter)
 
+    def steps(self, rows: int) -> int:
+        """How many a heal may take that trains on so many rows."""
+        least = self.least_steps if rows >= self.many else 0
+        return min(self.most_steps, max(least, self.epochs * -(-rows // self.batch)))
+
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs over the rows, warm; then calibration."""
         x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
@@ -48,8 +54,7 @@ class Tuned:
             return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
 
         numbers = {n: t for n, t in start.items() if n not in ("slope", "bias")}
-        steps = self.epochs * -(-int((~rows.held).sum()) // self.batch)
-        steps = min(self.most_steps, steps)
+        steps = self.steps(int((~rows.held).sum()))
         found = descend(
             numbers,
             loss,

@@ -14,10 +14,10 @@ MIN_ROWS, MIN_OF_CLASS = 15, 2
 # Where nothing is known to have changed the frozen model is right more often than not: few rows
 # that say otherwise do so by chance.
 MIN_ROWS_UNCHANGED = 60
-# The candidate's mean loss must lie so many standard errors below. But of very many rows one heal's
-# worth is less than noise: an expert that was admitted before would for ever begin again where it
-# was, so its mean decides.
-MARGIN_SE = 1.0
+# The candidate's mean loss must lie so many standard errors below. But who learns from all that is
+# remembered, many rows, has seen most of them in the heal before, and one heal's worth is less than
+# noise: once admitted it would for ever begin again where it was, so its mean decides.
+MARGIN_SE, MANY = 1.0, 16_000
 # A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
 HARM_SE, HARM_ROWS = 2.0, 30
 LEAST = 1e-4  # probabilities are no smaller in a loss

@@ -17,7 +17,6 @@ from consumer.frames import Arrays
 from consumer.heal import CancelledError
 from consumer.hedge import gate
 from consumer.hedge.gate import Verdict
-from consumer.hedge.memory import MANY
 from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.segments import Segments
 
@@ -148,7 +147,7 @@ class Healer:
                 state = start if against == name and start is not None else {}
                 in_force = mixture.experts[against].logit(state, view).numpy()
                 frozen = view.frozen.numpy()
-            grows = against == name and len(rows) >= MANY
+            grows = against == name and expert.learns_from == "all" and len(rows) >= gate.MANY
             margin = 0.0 if grows else gate.MARGIN_SE
             verdict = gate.judge(name, fitted.logit, in_force, y, weight, margin)
             segments = self.segments.of(rows.x[judged], rows.groups[judged])
