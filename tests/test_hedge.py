@@ -667,18 +667,20 @@ def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing
 def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise(
     monkeypatch,
 ):
-    monkeypatch.setattr(gate, "MANY", 600)
-    given, mixture = stream(600, drift=DRIFT, seed=5), Mixture(model())
-    y = given.labels.is_fraud.astype(np.float32)
-    none = np.zeros((600, 0), np.uint8)
+    monkeypatch.setattr(gate, "MANY", 300)
+    given, mixture = stream(1_500, drift=DRIFT, seed=5), Mixture(model())
     rows = Learning(
-        given.transactions.x, y, np.ones(600, np.float32), np.arange(600) % 4 == 3, none
+        given.transactions.x,
+        given.labels.is_fraud.astype(np.float32),
+        np.ones(1_500, np.float32),
+        np.arange(1_500) % 4 == 3,
+        np.zeros((1_500, 0), np.uint8),
     )
-
     healer = Healer(mixture, Segments(settings().segments, model().features))
     pool, verdicts = {FROZEN: {}}, []
-    for seed in range(1, 7):
-        heal = healer.heal(HealRequest({"regime": rows, "all": rows}, pool, seed), lambda: False)
+    for count in range(300, 1_500, 100):
+        some = rows.only(np.arange(1_500) < count)
+        heal = healer.heal(HealRequest({"regime": some, "all": some}, pool, 1), lambda: False)
         verdicts.append({each.expert: each for each in heal.verdicts})
         pool = {**pool, **heal.states}
 
