@@ -111,6 +111,17 @@ def gains(found: Mapping[str, Sequence[Run]]) -> list[str]:
     return [f"Now against before: {rate} times the messages/s, {cpu} times the processor.", ""]
 
 
+def heals(found: Mapping[str, Sequence[Run]]) -> list[str]:
+    """What the process that heals took beside those that score."""
+    taken = spread([run.heal_cpu_seconds for run in found[NOW]], ".1f")
+    return [
+        "Processor times are of the process that scores. The one that heals took "
+        f"{taken} s a run, some 2 s of these to start; a version before, which healed on a thread, "
+        "has it all in one.",
+        "",
+    ]
+
+
 def main() -> None:
     """Run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
@@ -155,6 +166,7 @@ def main() -> None:
                 throughput(found),
             ),
             *gains(found),
+            *heals(found),
             "## Where the time goes",
             "",
             "`python -m consumer run --profile`, of the same runs:",

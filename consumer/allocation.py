@@ -20,7 +20,7 @@ KEPT_BYTES, LARGE_BYTES = 64 << 20, 32 << 20
 
 @contextmanager
 def steady() -> Iterator[None]:
-    """While it lasts: no search for cycles among what is loaded by now, and memory is kept.
+    """While it lasts: no search for cycles among what is loaded by now. Memory is kept for good.
 
     Torch's objects by the hundred thousand would be looked through again and again, 3 us a row of a
     busy stream. Source: mallopt(3), https://man7.org/linux/man-pages/man3/mallopt.3.html
@@ -37,8 +37,8 @@ def steady() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _keep_memory() -> None:
+def _keep_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # musl has none
-        mallopt(_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(_MMAP_THRESHOLD, LARGE_BYTES)
+    if mallopt is None:  # musl has none
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, KEPT_BYTES) and mallopt(_MMAP_THRESHOLD, LARGE_BYTES))

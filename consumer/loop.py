@@ -507,7 +507,7 @@ class Loop:
         positions = {place: at for place, at in self._positions() if at >= 0}
         if not self._sink.is_open and positions == self._committed:
             return
-        self._commits_at = time.monotonic() + self._settings.commit.interval_ms / 1000
+        interval_s, begun = self._settings.commit.interval_ms / 1000, time.monotonic()
         at_once = self._settings.delivery == "at_least_once"
         # Without a transaction a crash may come between any two of these. The join may not remember
         # rows that were not published, nor the checkpoint what the join does not.
@@ -533,9 +533,12 @@ class Loop:
         self._pipeline.committed()
         if positions != self._committed:
             self._aborts = 0
-        self._committed = positions
-        if self._profile is not None and self._rows:
+        now = time.monotonic()
+        # A broker that takes longer than that has at most half of the time.
+        self._commits_at = max(begun + interval_s, now + min(interval_s, now - begun))
+        if self._profile is not None and positions != self._committed:
             self._profile.committed()
+        self._committed = positions
         self._rows = 0
         self._checkpoints.cache(self._pipeline.joins(self._sequencer.lanes))
 

@@ -73,9 +73,9 @@ class Policy(ABC):
         out: Outputs,
         healer: Any,
         *,
-        elsewhere: bool = False,
+        heals_on_thread: bool = True,
     ) -> None:
-        """`healer`: what requests are run with; `elsewhere`: in another process."""
+        """`healer`: what requests are run with, on the worker's thread or in another process."""
         self._model = model
         self._registry = registry
         self._events = events
@@ -83,7 +83,7 @@ class Policy(ABC):
         self._scorer = Scorer(model)
         self._inline = settings.heal.mode == "inline"
         # Who only waits for another process never holds up this one, and must not be late itself.
-        self._worker = Worker(healer, low_priority=not (self._inline or elsewhere))
+        self._worker = Worker(healer, low_priority=heals_on_thread and not self._inline)
         self._alarm = False
         self.state = HEALTHY
         self.deployed: InForce

@@ -111,7 +111,7 @@ class Profile:
         return dict(self._ns)
 
     def json(self) -> str:
-        """Rows, seconds (also to the last commit), processor seconds, seconds by stage: a line."""
+        """Rows, seconds (also to the last commit), processor seconds (heals apart), by stage."""
         ns = self.ns()
         figures = {
             "rows": self.rows,
@@ -134,7 +134,7 @@ class Profile:
         rate = self.rows / max(total / 1e9, 1e-9)
         lines += [
             f"{'all':<8} {total / 1000 / rows:>8.3f} {1:>7.1%}",
-            f"{self.rows:,} rows in {total / 1e9:.1f} s: {rate:,.0f} rows/s; processor time of all "
+            f"{self.rows:,} rows in {total / 1e9:.1f} s: {rate:,.0f} rows/s; processor time of its "
             f"threads {self._cpu_ns() / 1000 / rows:.3f} µs/row",
         ]
         return "\n".join(lines)

@@ -373,7 +373,13 @@ class Prequential(Section):
 class Commit(Section):
     """When a Kafka transaction is committed."""
 
-    interval_ms: int = Field(100, ge=1, le=30_000, description="Milliseconds between commits.")
+    interval_ms: int = Field(
+        100,
+        ge=1,
+        le=30_000,
+        description="Milliseconds from one commit to the next; what comes after a quiet time is "
+        "committed at once.",
+    )
     max_rows: int = Field(10_000, ge=1, description="Scored rows that force a commit.")
 
 

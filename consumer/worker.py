@@ -22,8 +22,7 @@ from consumer.columns import Labelled
 from consumer.heal import CancelledError, DivergedError, Healed, Healer, Moments
 from consumer.model import AdapterState
 
-# Training in a plain thread beside a saturated loop costs over a third of its throughput; at the
-# lowest priority nothing measurable.
+# Training at the loop's own priority costs over a third of its throughput where it is saturated.
 NICENESS = 19
 
 

@@ -1,10 +1,17 @@
 """Allocators while a consumer runs, and as they were after it."""
 
+import ctypes
 import gc
 
 import pytest
 
+from consumer import allocation
 from consumer.allocation import YOUNG, steady
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="no glibc")
+def test_the_allocator_takes_what_it_is_told():
+    assert allocation._keep_memory()
 
 
 def test_the_collector_is_left_as_it_was():

@@ -33,8 +33,8 @@ def sent(about, some):
     try:
         return frames.read(reads)
     finally:
+        os.close(reads)  # who still sends is told so
         sender.join()
-        os.close(reads)
         os.close(writes)
 
 

@@ -3,13 +3,13 @@
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from consumer import model_directory
-from consumer.driver import Driver
 from consumer.experts.base import Learning
 from consumer.heal import CancelledError, never
 from consumer.hedge.healer import Healer, HealRequest
@@ -18,7 +18,19 @@ from consumer.hedge.process import HealingProcess
 from consumer.mixture import FROZEN, Mixture
 from consumer.segments import Segments
 from consumer.worker import FailedError
-from tests.streams import FEATURES, RULE, V14, model, settings, stream
+from tests.streams import (
+    FEATURES,
+    RULE,
+    V14,
+    events,
+    idle,
+    labels_of,
+    model,
+    running,
+    score,
+    settings,
+    stream,
+)
 
 HEDGE = settings({"heal.policy": "hedge", "segments.v3.feature": "V3", "segments.v3.cuts": [0.0]})
 
@@ -135,7 +147,7 @@ def test_another_model_in_the_directory_heals_nothing(process, ours):
     with torch.no_grad():
         next(other.module.parameters()).add_(0.5)
     saved(ours.directory, other)
-    with pytest.raises(FailedError, match=r"holds model \w{12} by now, and \w{12} scores"):
+    with pytest.raises(FailedError, match=r"holds another model by now \(\w{12}\) than the one"):
         process.heal(request(), never)
 
 
@@ -151,15 +163,15 @@ def test_beside_a_stream_heals_are_deployed_and_the_process_ends_with_the_policy
     given = stream(1_000, drift=2.2, seed=5)
     x = given.transactions.x.copy()
     x[:400, V14] += 2.2 * (given.labels.is_fraud[:400] == 0)
-    said = []
-
-    def take(out):
-        said.extend(e["event"]["action"] for e in out.events)
-
+    deployed = []
     flags = {"heal.policy": "hedge", "heal.mode": "threaded"}
-    with Driver(settings(flags), ours) as driver:
-        child = driver.pipeline.healing._apart._process
-        driver.run([(given.transactions, given.labels)], take)
+    with running(flags, of=ours) as pipeline:
+        child = pipeline.healing._process._process
+        for batch in replace(given, transactions=replace(given.transactions, x=x)).batches():
+            score(pipeline, batch)
+            labels_of(pipeline, batch)
+            pipeline.healing.settle(idle)  # or all would be through before it has begun
+            deployed += events(pipeline.take(), "heal-deployed")
         assert child.poll() is None
-    assert "heal-deployed" in said
+    assert deployed
     assert child.returncode is not None

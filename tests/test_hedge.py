@@ -13,7 +13,7 @@ import torch
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
 from consumer.experts.base import Learning
-from consumer.hedge import gate, judge, weights
+from consumer.hedge import gate, healer, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.healer import Healer, HealRequest
@@ -313,11 +313,14 @@ def test_of_very_many_labels_a_sample_weighs_whatever_the_order_of_partitions():
             np.zeros((count, 0), np.uint8),
         )
 
-    x, y, weight = memory_room.in_order([rows(0, 3_000), rows(1, 1_000)])
-    again, *_ = memory_room.in_order([rows(1, 1_000), rows(0, 3_000)])
-    assert len(x) == len(y) == len(weight) == pytest.approx(500, abs=5)
+    sizes = [(0, 1_800), (1, 600)]
+    x, y, weight = memory_room.in_order([rows(*each) for each in sizes])
+    again, *_ = memory_room.in_order([rows(*each) for each in reversed(sizes)])
+    assert len(x) == len(y) == len(weight) == pytest.approx(memory_room.WEIGHED, abs=60)
     np.testing.assert_array_equal(x, again)
-    assert y.mean() == pytest.approx(0.15, abs=0.05)
+    # Every fraud is there: a tenth of a handful would be none.
+    assert y.sum() == sum(stream(n, seed=2, partition=p).labels.is_fraud.sum() for p, n in sizes)
+    assert np.average(y, weights=weight) == pytest.approx(0.15, abs=0.03)
     few, *_ = memory_room.in_order([rows(0, 300), rows(1, 200)])
     assert len(few) == 500
 
@@ -641,7 +644,7 @@ def test_a_quarter_is_held_back_whatever_the_period_of_the_stream(period):
 
 
 def test_of_very_many_rows_an_eighth_is_held_back_none_of_which_was_learnt_from_before():
-    offsets = np.arange(memory_room.MANY, dtype=np.int64)
+    offsets = np.arange(memory_room.EIGHTH_HELD, dtype=np.int64)
 
     fewer, many = held(offsets[:-1]), held(offsets)
     assert many.mean() == pytest.approx(0.125, abs=0.01)
@@ -667,7 +670,7 @@ def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing
 def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise(
     monkeypatch,
 ):
-    monkeypatch.setattr(gate, "MANY", 300)
+    monkeypatch.setattr(healer, "MANY", 300)
     given, mixture = stream(1_500, drift=DRIFT, seed=5), Mixture(model())
     rows = Learning(
         given.transactions.x,
@@ -676,11 +679,11 @@ def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_
         np.arange(1_500) % 4 == 3,
         np.zeros((1_500, 0), np.uint8),
     )
-    healer = Healer(mixture, Segments(settings().segments, model().features))
+    heals = Healer(mixture, Segments(settings().segments, model().features))
     pool, verdicts = {FROZEN: {}}, []
     for count in range(300, 1_500, 100):
         some = rows.only(np.arange(1_500) < count)
-        heal = healer.heal(HealRequest({"regime": some, "all": some}, pool, 1), lambda: False)
+        heal = heals.heal(HealRequest({"regime": some, "all": some}, pool, 1), lambda: False)
         verdicts.append({each.expert: each for each in heal.verdicts})
         pool = {**pool, **heal.states}
 

@@ -17,5 +17,5 @@ class LongMemory(Tuned):
     learns_from: Memory = "all"
     rate, falls, batch, epochs, most_steps, looks, patience = 4e-3, True, 512, 2, 1_000, 4, 4
     # Two epochs of 20,000 rows are 80 steps, and it hardly moves; a worker has the seconds that 600
-    # take. Of fewer rows than these, 25 epochs of them, it would learn some by heart.
-    least_steps, many = 600, 12_000
+    # take. Of fewer than `MANY` rows, 25 epochs of them, it would learn some by heart.
+    least_steps = 600

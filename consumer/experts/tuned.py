@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
+from consumer.experts.base import MANY, Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 from consumer.experts.scaling import Scaling
 
@@ -22,7 +22,7 @@ class Tuned:
     name = "tuned"
     learns_from: Memory = "regime"
     rate, falls, batch, epochs, most_steps, looks, patience = 2e-3, False, 256, 4, 10_000, 4, 2
-    least_steps, many = 0, 0  # of so many rows or more: as many steps at least
+    least_steps = 0  # of many rows
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -39,26 +39,33 @@ class Tuned:
         adapter = {n.removeprefix("adapter."): t for n, t in state.items() if n not in OWN}
         return base.logit(base.represent(self._scaling.moved(state, x)), adapter)
 
-    def steps(self, rows: int) -> int:
-        """How many a heal may take that trains on so many rows."""
-        least = self.least_steps if rows >= self.many else 0
-        return min(self.most_steps, max(least, self.epochs * -(-rows // self.batch)))
+    def steps(self, rows: Learning) -> int:
+        """How many a heal may take."""
+        least = self.least_steps if len(rows) >= MANY else 0
+        wanted = self.epochs * -(-int((~rows.held).sum()) // self.batch)
+        return min(self.most_steps, max(least, wanted))
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs over the rows, warm; then calibration."""
-        x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
-        weight = torch.from_numpy(rows.weight)
+        judged, learnt = np.flatnonzero(rows.held), np.ones(len(rows), bool)
+        if len(rows) >= MANY:
+            # The mean alone decides then: who judges may not have said when to stop, either.
+            judged = judged[::2]
+            learnt[judged] = False
+        teaching = rows.only(learnt)
+        x, y = torch.tensor(teaching.x), torch.from_numpy(teaching.y)
+        weight = torch.from_numpy(teaching.weight)
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
             logit = self._raw(base, p, x[some])
             return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
 
         numbers = {n: t for n, t in start.items() if n not in ("slope", "bias")}
-        steps = self.steps(int((~rows.held).sum()))
+        steps = self.steps(rows)
         found = descend(
             numbers,
             loss,
-            rows,
+            teaching,
             rate=self.rate,
             batch=self.batch,
             steps=steps,
@@ -68,8 +75,7 @@ class Tuned:
             falls=self.falls,
         )
         with torch.no_grad():
-            raw = self._raw(base, found, x)
-        slope, bias = calibrated(raw, rows)
-        judged = np.flatnonzero(rows.held)
+            raw = self._raw(base, found, torch.tensor(rows.x))
+        slope, bias = calibrated(raw[torch.from_numpy(learnt)], teaching)
         logit = (slope * raw + bias).numpy()[judged]
         return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)

@@ -17,7 +17,7 @@ MIN_ROWS_UNCHANGED = 60
 # The candidate's mean loss must lie so many standard errors below. But who learns from all that is
 # remembered, many rows, has seen most of them in the heal before, and one heal's worth is less than
 # noise: once admitted it would for ever begin again where it was, so its mean decides.
-MARGIN_SE, MANY = 1.0, 16_000
+MARGIN_SE = 1.0
 # A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
 HARM_SE, HARM_ROWS = 2.0, 30
 LEAST = 1e-4  # probabilities are no smaller in a loss

@@ -21,20 +21,20 @@ CAPACITY = 250_000  # rows a partition: some weeks of a busy one
 # of more than a heal has time for, legitimate ones are thinned and weigh more.
 FRAUDS, NEWEST = 1_000, 4_000
 LEARNT = 10_000
-# Experts are weighed on so many rows of a batch at most: they tell better from worse, and one that
-# has thousands would keep rows waiting for their score meanwhile, 14 us each.
+# Experts are weighed on about so many rows of a batch at most, thinned in the same way: they tell
+# better from worse, and thousands would keep rows waiting for their score meanwhile, 14 us each.
 WEIGHED = 500
 # A fixed quarter is held back from training, by its place in the stream and not by chance:
-# Fibonacci hashing spreads offsets evenly, whatever period the stream has. Of very many rows half
-# of it judges as surely, and the others have more to learn from.
-MANY = 50_000
+# Fibonacci hashing spreads offsets evenly, whatever period the stream has. Of so many rows half of
+# it judges as surely, and the others have more to learn from.
+EIGHTH_HELD = 50_000
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def held(offset: Int64) -> NDArray[np.bool_]:
     """Which rows are held back, (rows,)."""
     eighths = (offset.astype(np.uint64) * _GOLDEN) >> np.uint64(61)
-    found: NDArray[np.bool_] = eighths >= (6 if len(offset) < MANY else 7)
+    found: NDArray[np.bool_] = eighths >= (6 if len(offset) < EIGHTH_HELD else 7)
     return found
 
 
@@ -42,6 +42,15 @@ def _uniform(offset: Int64) -> Float64:
     """A number in [0, 1) for each row, from bits that `held` does not look at."""
     mixed = (offset.astype(np.uint64) * _GOLDEN) << np.uint64(2)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _thinned(
+    y: Int8, weight: Float64, offset: Int64, most: int
+) -> tuple[NDArray[np.bool_], Float64]:
+    """Which rows stay, about `most` of them, every fraud among them; and weights, (rows,) each."""
+    legit = y == 0
+    kept = max(1, most - int((~legit).sum())) / max(1, int(legit.sum()))
+    return ~legit | (_uniform(offset) < kept), np.where(legit, weight / kept, weight)
 
 
 def _newest(order: NDArray[np.int64], y: Int8) -> NDArray[np.int64]:
@@ -171,10 +180,7 @@ class Memory:
             return None
         x, y, weight, offset, groups = found
         if len(y) > LEARNT:
-            legit = y == 0
-            kept = max(1, LEARNT - int((~legit).sum())) / max(1, int(legit.sum()))
-            chosen = ~legit | (_uniform(offset) < kept)
-            weight = np.where(legit, weight / kept, weight)
+            chosen, weight = _thinned(y, weight, offset, LEARNT)
             x, y, weight, offset = x[chosen], y[chosen], weight[chosen], offset[chosen]
             groups = groups[chosen]
         return _learning(x, y, weight, offset, groups)
@@ -232,16 +238,18 @@ def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64, groups: UInt8
 def in_order(labelled: Sequence[Labelled]) -> tuple[Float32, Float64, Float64]:
     """Features (rows, features), labels and weights (rows,), in the order of their transactions.
 
-    Of very many a uniform sample. A restart brings partitions back one after the other: neither
-    sums nor the sample may depend on it.
+    Of very many legitimate ones are thinned, and weigh more. A restart brings partitions back one
+    after the other: neither sums nor who is left may depend on it.
     """
     time = np.concatenate([rows.event_time for rows in labelled])
     offset = np.concatenate([rows.offset for rows in labelled])
     partition = np.concatenate([np.full(len(rows), rows.partition) for rows in labelled])
+    y = np.concatenate([rows.is_fraud for rows in labelled])
+    weight = np.concatenate([rows.weight for rows in labelled])
     order = np.lexsort((offset, partition, time))
     if len(order) > WEIGHED:
-        last = np.partition(_uniform(offset), WEIGHED)[WEIGHED]
-        order = order[_uniform(offset[order]) < last]
+        # Partitions may be at the same offsets.
+        chosen, weight = _thinned(y, weight, offset + (partition << 40), WEIGHED)
+        order = order[chosen[order]]
     x = np.concatenate([rows.x for rows in labelled])[order]
-    y = np.concatenate([rows.is_fraud for rows in labelled]).astype(np.float64)[order]
-    return x, y, np.concatenate([rows.weight for rows in labelled])[order]
+    return x, y.astype(np.float64)[order], weight[order]

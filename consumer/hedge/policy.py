@@ -13,6 +13,7 @@ model is always a member.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,12 @@ class Hedge(Policy):
         self, settings: Settings, model: Model, registry: Registry, events: Events, out: Outputs
     ) -> None:
         self._segments = Segments(settings.segments, model.features)
-        self._apart: HealingProcess | None = None
+        self._process: HealingProcess | None = None
         if settings.heal.mode == "threaded" and model.directory is not None:
-            self._apart = HealingProcess(settings, model)
-        healer = self._apart or Healer(Mixture(model), self._segments)
-        elsewhere = self._apart is not None
-        super().__init__(settings, model, registry, events, out, healer, elsewhere=elsewhere)
+            self._process = HealingProcess(settings, model)
+        healer = self._process or Healer(Mixture(model), self._segments)
+        here = self._process is None
+        super().__init__(settings, model, registry, events, out, healer, heals_on_thread=here)
         self._mixture = Mixture(model)
         self._guesser = Guesser(model, self._mixture)
         self._probes = None
@@ -107,14 +108,15 @@ class Hedge(Policy):
     def take_charge(self) -> None:
         """Of several replicas this one heals from now on."""
         super().take_charge()
-        if self._apart is not None:
-            self._apart.start()
+        if self._process is not None:
+            with suppress(OSError):  # the heal that asks for it says so
+                self._process.start()
 
     def close(self, timeout_s: float) -> None:
         """End the worker; a heal in flight is discarded whole."""
         super().close(timeout_s)
-        if self._apart is not None:
-            self._apart.close()
+        if self._process is not None:
+            self._process.close()
 
     def follow(self, deployed: InForce) -> None:
         """Another replica has deployed."""
@@ -201,7 +203,8 @@ class Hedge(Policy):
         is_back = before < 0.5 <= pool.earned[FROZEN]
         if self.heals and is_back and not self.control.pinned:
             self._rolled_back(place, before)
-        return round(float(weights.loss(mixed, y).mean()), 6), len(y), int(y.sum())
+        mean = float(np.average(weights.loss(mixed, y), weights=weight))
+        return round(mean, 6), len(y), int(y.sum())
 
     def _rolled_back(self, place: Place, before: float) -> None:
         self.rolled_back = True
@@ -468,8 +471,8 @@ class Hedge(Policy):
         self.heals_here = False
         if self._request is not None:
             self.drop(self._request.place.partition, "another replica heals now")
-        if self._apart is not None:
-            self._apart.close()
+        if self._process is not None:
+            self._process.close()
         self._begin(self._mind.pool)
 
     def bring_back(self, rows: Labelled | None, unweighed: int) -> None:

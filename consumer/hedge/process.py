@@ -16,15 +16,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import torch
 
-from consumer import frames, model_directory
+from consumer import frames, model_directory, states
 from consumer.errors import ModelError
-from consumer.heal import CancelledError, never
+from consumer.heal import CancelledError
 from consumer.hedge.healer import Heal, Healer, HealRequest
 from consumer.mixture import Mixture
 from consumer.model_directory import Model
@@ -32,8 +31,11 @@ from consumer.segments import Segments
 from consumer.settings import Segment, Settings
 from consumer.worker import NICENESS, FailedError
 
-# How soon a heal that was called off, or a process that has died, is noticed.
-LOOK_S = 0.05
+# How soon a heal that was called off is noticed.
+LOOK_MS = 50
+# What is killed ends when it next gets the processor, and at its priority that may take a while:
+# nobody waits longer for it.
+GONE_S = 1.0
 # numpy's products would take every core there is, beside a torch that is held to one.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # Where memory runs out the kernel ends what heals, and not what scores.
@@ -46,7 +48,7 @@ class HealingProcess:
     def __init__(self, settings: Settings, model: Model) -> None:
         self._about = {
             "model": str(model.directory),
-            "model_version": model.manifest.model_version,
+            "manifest": _hash(model),
             "device": str(model.device),
             "segments": {n: each.model_dump() for n, each in settings.segments.items()},
         }
@@ -60,13 +62,15 @@ class HealingProcess:
         # As here: a team's own model may lie anywhere.
         path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+            process_group=0,  # Ctrl-C is for who scores, and it ends us
         )
         given, answers = self._pipes
+        # It is less than a pipe holds: nobody has to read it yet.
         frames.write(given.fileno(), self._about, {})
         for pipe in given, answers:
             os.set_blocking(pipe.fileno(), False)
@@ -79,12 +83,12 @@ class HealingProcess:
         self.start()
         given, answers = self._pipes
         try:
-            frames.write(given.fileno(), *request.framed(), partial(_wait, [], [given], cancelled))
-            about, arrays = frames.read(answers.fileno(), partial(_wait, [answers], [], cancelled))
+            frames.write(given.fileno(), *request.framed(), _wait(given, select.POLLOUT, cancelled))
+            about, arrays = frames.read(answers.fileno(), _wait(answers, select.POLLIN, cancelled))
         except (BrokenPipeError, EOFError) as error:
             raise FailedError(f"the process that heals has ended ({self._ended()})") from error
-        except CancelledError:
-            self.close()
+        except BaseException:
+            self.close()  # half a frame may lie in the pipe
             raise
         if "failed" in about:
             raise FailedError(about["failed"])
@@ -96,8 +100,10 @@ class HealingProcess:
             return
         process, self._process = self._process, None
         process.kill()
-        with process:  # closes the pipes and waits
-            pass
+        for pipe in filter(None, (process.stdin, process.stdout)):
+            pipe.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(GONE_S)
 
     @property
     def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
@@ -112,24 +118,35 @@ class HealingProcess:
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
-def _wait(read: list[Any], write: list[Any], cancelled: Callable[[], bool]) -> None:
-    while not any(select.select(read, write, [], LOOK_S)):
-        if cancelled():
-            raise CancelledError
+def _wait(pipe: IO[bytes], for_what: int, cancelled: Callable[[], bool]) -> Callable[[], None]:
+    poll = select.poll()
+    poll.register(pipe, for_what)
+
+    def ready() -> None:
+        while not cancelled():
+            if poll.poll(LOOK_MS):
+                return
+        raise CancelledError
+
+    return ready
 
 
 def main() -> None:
     """Answer requests until the process that scores is gone."""
+    # Supervisors tell every process to stop; who scores may still want the heal that is under way.
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
     # What a team's own model prints is no answer.
     answers = os.dup(1)
     os.dup2(2, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who scores, and it ends us
-    os.nice(NICENESS)
+    with suppress(OSError):  # a sandbox may not know it
+        os.nice(NICENESS)
     if sys.platform == "linux":
-        # Who wakes up beside a process that is merely nice may wait for the end of its slice, 3 ms.
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    with suppress(OSError):
-        _OOM_SCORE.write_text(_OOM_ADJUST)
+        with suppress(OSError):
+            # Who wakes up beside a process that is merely nice may wait for its slice's end, 3 ms.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        with suppress(OSError):
+            _OOM_SCORE.write_text(_OOM_ADJUST)
     with suppress(EOFError, BrokenPipeError):
         _serve(0, answers)
 
@@ -137,13 +154,19 @@ def main() -> None:
 def _serve(requests: int, answers: int) -> None:
     about, _ = frames.read(requests)
     healer = None
-    with suppress(ModelError):  # it is said where a heal is asked for
+    with suppress(Exception):  # it is said where a heal is asked for
         healer = _healer(about)
+    scoring = select.poll()
+    scoring.register(requests, 0)  # only that the other end is closed
+
+    def alone() -> bool:
+        return bool(scoring.poll(0))
+
     while True:
         told, arrays = frames.read(requests)
         try:
             healer = healer or _healer(about)
-            answer = healer.heal(HealRequest.of_frame(told, arrays), never).framed()
+            answer = healer.heal(HealRequest.of_frame(told, arrays), alone).framed()
         except Exception as error:
             # Whatever fails here is one heal that is refused, and said.
             answer = {"failed": f"{type(error).__name__}: {error}"}, {}
@@ -154,13 +177,17 @@ def _healer(about: dict[str, Any]) -> Healer:
     model_directory.one_thread()
     directory = Path(about["model"])
     model = model_directory.load(directory, torch.device(about["device"]))
-    if model.manifest.model_version != about["model_version"]:
+    if _hash(model) != about["manifest"]:
         raise ModelError(
-            f"{directory} holds model {model.manifest.model_version} by now, and "
-            f"{about['model_version']} scores: start the consumer again"
+            f"{directory} holds another model by now ({model.manifest.model_version}) than the one "
+            "that scores: start the consumer again"
         )
     segments = {name: Segment(**each) for name, each in about["segments"].items()}
     return Healer(Mixture(model), Segments(segments, model.features))
+
+
+def _hash(model: Model) -> str:
+    return states.sha256(model.manifest.model_dump_json().encode())
 
 
 if __name__ == "__main__":

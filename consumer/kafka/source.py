@@ -37,6 +37,8 @@ POLL_RECORDS = 5_000
 # transactions a score can be read at once, and half the producer's linger is.
 FEW_RECORDS = 500
 GATHER_SHARE, GATHER_AT_ONCE_S = 0.25, 0.0025
+# Signals, orders and finished heals wait as long.
+GATHER_MOST_S = 0.1
 # Heartbeats are librdkafka's own thread's, whatever ours does: ten seconds without one is a process
 # that is gone, not one that is busy.
 SESSION_MS = 10_000
@@ -92,7 +94,7 @@ class Source:
         self._ends = ends
         self._gather_s = GATHER_AT_ONCE_S
         if settings.delivery == "exactly_once":
-            self._gather_s = GATHER_SHARE * settings.commit.interval_ms / 1000
+            self._gather_s = min(GATHER_MOST_S, GATHER_SHARE * settings.commit.interval_ms / 1000)
         self._done: set[tuple[str, int]] = set()
         self._assigned: set[int] = set()
         self._closing = False
@@ -142,7 +144,7 @@ class Source:
     def poll(self, timeout_s: float, to_commit_s: float = 0.0) -> Polled:
         """Wait up to `timeout_s` for a first record, then take what is there or about to come.
 
-        `to_commit_s`: in so many seconds the next commit is due, and more is waited for till then.
+        `to_commit_s`: in so many seconds the next commit is due, and no more is waited for then.
 
         Raises: EvictedError where the group gave us up or takes another process for us;
         KafkaUnavailableError where the broker refuses.
@@ -155,7 +157,8 @@ class Source:
             with self._stage("poll"):
                 found = [first, *self._consumer.consume(POLL_RECORDS, timeout=0)]
             gather_s = min(self._gather_s, commits_at - time.monotonic())
-            if len(found) < FEW_RECORDS and gather_s > 0 and self._ends is None:
+            waits = timeout_s > 0 and gather_s > 0 and self._ends is None
+            if waits and len(found) < FEW_RECORDS:
                 with self._stage("wait"):
                     found += self._consumer.consume(FEW_RECORDS, timeout=gather_s)
             with self._stage("poll"):

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -174,3 +175,31 @@ def test_a_transaction_that_is_aborted_each_time_ends_with_an_error(
     limit(1_000_000)
     consuming.consume(settings, model)
     assert [s["offset"] for s in consuming.messages(settings, "scores")] == list(range(200))
+
+
+def test_what_comes_after_a_quiet_time_is_committed_at_once(
+    broker: Broker, names: Names, create_topics: CreateTopics, model: Model
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names, commit__interval_ms=8_000)
+    loop = Loop(settings, model)
+    thread, raised = consuming.in_background(loop)
+
+    def published() -> int:
+        return sum(1 for _ in read_all(settings.kafka, settings.topic("scores")))
+
+    try:
+        # That partitions came is committed by itself; then it is quiet.
+        wait_for(lambda: "partitions-assigned" in consuming.actions(settings), 20)
+        time.sleep(8)
+        consuming.send(settings, TABLE, range(1))
+        wait_for(lambda: published() == 1, 6)
+        # The next one waits: another commit so soon is not due.
+        consuming.send(settings, TABLE, range(1, 2))
+        wait_for(lambda: seen(settings, "scores") == 2, 6)
+        assert published() == 1
+    finally:
+        loop.stop("test")
+        thread.join(20)
+    assert not raised
+    assert published() == 2

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from consumer.kafka import client
+from consumer.kafka import source as source_room
 from consumer.kafka.record import Run
 from consumer.kafka.source import Source
 from tests.broker import Broker
@@ -31,10 +32,15 @@ class Alone:
 
 @pytest.mark.parametrize(("until_end", "together"), [(False, 2), (True, 1)])
 def test_where_few_are_there_more_are_waited_for(
-    broker: Broker, names: Names, create_topics: CreateTopics, until_end: bool, together: int
+    broker: Broker,
+    names: Names,
+    create_topics: CreateTopics,
+    monkeypatch: pytest.MonkeyPatch,
+    until_end: bool,
+    together: int,
 ) -> None:
     create_topics(names.transactions, names.labels)
-    # Of twelve seconds to a commit three are waited.
+    monkeypatch.setattr(source_room, "GATHER_MOST_S", 3.0)
     settings = consuming.settings(broker.bootstrap, names, commit__interval_ms=12_000)
     out = client.producer(settings.kafka)
 
