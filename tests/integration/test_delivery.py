@@ -32,9 +32,9 @@ NOTHING_COMMITTED = -1001
 GOING_BACK = "going back to the last commit"
 
 
-def seen(settings: Settings, topic: str) -> int:
-    """Records that a reader sees who does not wait for a commit."""
-    now = settings.kafka.model_copy(update={"properties": {"isolation.level": "read_uncommitted"}})
+def seen(settings: Settings, topic: str, isolation: str = "read_uncommitted") -> int:
+    """Records that a reader sees, by default one who does not wait for a commit."""
+    now = settings.kafka.model_copy(update={"properties": {"isolation.level": isolation}})
     try:
         return sum(1 for _ in read_all(now, settings.topic(topic)))
     except KafkaUnavailableError:
@@ -185,12 +185,12 @@ def test_what_comes_after_a_quiet_time_is_committed_at_once(
     loop = Loop(settings, model)
     thread, raised = consuming.in_background(loop)
 
-    def published() -> int:
-        return sum(1 for _ in read_all(settings.kafka, settings.topic("scores")))
+    def published(topic: str = "scores") -> int:
+        return seen(settings, topic, "read_committed")
 
     try:
-        # That partitions came is committed by itself; then it is quiet.
-        wait_for(lambda: "partitions-assigned" in consuming.actions(settings), 20)
+        # That it started and that partitions came is committed; then it is quiet.
+        wait_for(lambda: published("events") == 2, 20)
         time.sleep(8)
         consuming.send(settings, TABLE, range(1))
         wait_for(lambda: published() == 1, 6)
