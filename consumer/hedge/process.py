@@ -1,4 +1,4 @@
-"""Heals in a process of their own, at the lowest priority.
+"""Heals in a process of their own, at the lowest priority once it has loaded the model.
 
 A thread would share the interpreter's lock with scoring: at a low priority it is put aside by other
 processes while it holds the lock, and rows wait for it. A process shares nothing: neither the lock,
@@ -31,6 +31,9 @@ from consumer.segments import Segments
 from consumer.settings import Segment, Settings
 from consumer.worker import NICENESS, FailedError
 
+# Loading takes seconds of a processor, which a busy machine may never leave to the lowest priority.
+LOADING = 5
+GIVES_WAY = True
 # How soon a heal that was called off is noticed.
 LOOK_MS = 50
 # What is killed ends when it next gets the processor, and at its priority that may take a while:
@@ -49,6 +52,7 @@ class HealingProcess:
         self._about = {
             "model": str(model.directory),
             "manifest": _hash(model),
+            "gives_way": GIVES_WAY,
             "device": str(model.device),
             "segments": {n: each.model_dump() for n, each in settings.segments.items()},
         }
@@ -139,14 +143,9 @@ def main() -> None:
     # What a team's own model prints is no answer.
     answers = os.dup(1)
     os.dup2(2, 1)
-    with suppress(OSError):  # a sandbox may not know it
-        os.nice(NICENESS)
-    if sys.platform == "linux":
-        with suppress(OSError):
-            # Who wakes up beside a process that is merely nice may wait for its slice's end, 3 ms.
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        with suppress(OSError):
-            _OOM_SCORE.write_text(_OOM_ADJUST)
+    os.nice(LOADING)
+    with suppress(OSError):  # there is none but on Linux
+        _OOM_SCORE.write_text(_OOM_ADJUST)
     with suppress(EOFError, BrokenPipeError):
         _serve(0, answers)
 
@@ -156,6 +155,8 @@ def _serve(requests: int, answers: int) -> None:
     healer = None
     with suppress(Exception):  # it is said where a heal is asked for
         healer = _healer(about)
+    if about["gives_way"]:
+        _give_way()
     scoring = select.poll()
     scoring.register(requests, 0)  # only that the other end is closed
 
@@ -171,6 +172,14 @@ def _serve(requests: int, answers: int) -> None:
             # Whatever fails here is one heal that is refused, and said.
             answer = {"failed": f"{type(error).__name__}: {error}"}, {}
         frames.write(answers, *answer)
+
+
+def _give_way() -> None:
+    os.nice(NICENESS - LOADING)
+    if sys.platform == "linux":
+        with suppress(OSError):  # a sandbox may not know it
+            # Who wakes up beside a process that is merely nice may wait for its slice's end, 3 ms.
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _healer(about: dict[str, Any]) -> Healer:
