@@ -33,7 +33,7 @@ from consumer.worker import NICENESS, FailedError
 
 # Loading takes seconds of a processor, which a busy machine may never leave to the lowest priority.
 LOADING = 5
-GIVES_WAY = True
+GIVES_WAY = True  # but beside tests on every core, where it would hardly get on
 # How soon a heal that was called off is noticed.
 LOOK_MS = 50
 # What is killed ends when it next gets the processor, and at its priority that may take a while:
