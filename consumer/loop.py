@@ -328,7 +328,8 @@ class Loop:
             is_due = self._sink.is_open and not self._to_commit_s
             if is_due or self._rows >= self._settings.commit.max_rows:
                 self._commit_and_decode()
-            if self._until_end and self._intake.flooded:
+            # What was decoded during a commit is still to be processed, and the flood said.
+            if self._until_end and self._intake.flooded and not self._ahead.any():
                 self._commit()
                 self._intake.refuse_flood()
             if self._source.finished and not self._ahead.any() and not self._waiting_rows():

@@ -11,8 +11,9 @@ import orjson
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from consumer.errors import KafkaUnavailableError
+from consumer.errors import FloodError, KafkaUnavailableError
 from consumer.kafka.client import producer
+from consumer.kafka.source import Polled, Source
 from consumer.loop import Loop
 from consumer.model_directory import Model
 from consumer.settings import DAY_MS, Settings
@@ -132,6 +133,31 @@ def test_to_the_end_it_is_one_error_and_can_be_let_through(
     assert sorted(dead(settings)) == [(names.transactions, offset) for offset in bad]
     scored = [score["offset"] for score in consuming.messages(settings, "scores")]
     assert scored == [offset for offset in range(len(values)) if offset not in set(bad)]
+    assert len(floods(settings)) == 1
+
+
+def test_a_flood_read_during_a_commit_is_said(
+    broker: Broker,
+    names: Names,
+    create_topics: CreateTopics,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    send(settings, names.transactions, BROKEN)
+    poll = Source.poll
+
+    def only_at_commits(source: Source, timeout_s: float, to_commit_s: float = 0.0) -> Polled:
+        if source._assigned and timeout_s > 0:
+            return Polled()
+        return poll(source, timeout_s or 10.0, to_commit_s)
+
+    monkeypatch.setattr(Source, "poll", only_at_commits)
+
+    with pytest.raises(FloodError):
+        Loop(settings, model, until_end=True).run()
+
     assert len(floods(settings)) == 1
 
 
