@@ -45,6 +45,7 @@ def test_a_process_prints_it_at_the_end_and_on_a_signal(
         *(sys.executable, "-m", "consumer", "run", "--model", str(tmp_path / "model")),
         *("--bootstrap-servers", broker.bootstrap, "--application-id", names.application_id),
         *("--transactions-topic", names.transactions, "--labels-topic", names.labels),
+        *("--set", f"heal.policy={settings.heal.policy}"),
     ]
     process = subprocess.Popen(
         [*command, "--profile"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
