@@ -13,7 +13,7 @@ import torch
 from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
 from consumer.experts.base import Learning
-from consumer.hedge import gate, healer, judge, weights
+from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.healer import Healer, HealRequest
@@ -433,11 +433,13 @@ def test_how_fast_weights_move_on_is_learnt_from_the_stream():
 
 def test_the_way_back_to_the_frozen_model_stays_short():
     calm = pool_of_three()
-    for _ in range(400):
+    for _ in range(4_000):
         calm.follow(*rows_of_three(1))
 
-    assert calm.earned[FROZEN] > 10 * calm.earned["scaling"]
-    assert calm.earned[FROZEN] >= 0.02 / 3
+    assert calm.earned[FROZEN] > 5 * calm.earned["scaling"]
+    # A few rows that speak for it are enough.
+    calm.follow(*rows_of_three(0, rows=20))
+    assert calm.earned[FROZEN] > 0.5
 
 
 def test_who_joins_gets_what_the_evidence_gives_and_all_who_join_no_more_than_an_equal_share():
@@ -651,7 +653,7 @@ def test_of_very_many_rows_an_eighth_is_held_back_none_of_which_was_learnt_from_
     assert not (many[:-1] & ~fewer).any()
 
 
-def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing():
+def test_the_gate_asks_for_more_than_noise_or_for_no_worse_than_noise():
     y = np.tile(np.array([1, 0, 1, 0, 0, 0, 0, 0, 0, 0], np.float32), 100)
     one, in_force = np.ones(1_000, np.float32), np.full(1_000, -2.0, np.float32)
     # Half of the frauds are seen better, the other half almost as much worse.
@@ -660,17 +662,16 @@ def test_the_gate_asks_for_more_than_noise_or_where_it_may_for_more_than_nothing
     noise = gate.judge("e", slightly, in_force, y, one)
     assert 0 < noise.gain < noise.error
     assert not noise.admitted
-    assert gate.judge("e", slightly, in_force, y, one, margin=0.0).admitted
-    assert not gate.judge("e", in_force, slightly, y, one, margin=0.0).admitted
+    assert gate.judge("e", slightly, in_force, y, one, gate.MARGIN_SE_TO_GROW).admitted
+    assert gate.judge("e", in_force, slightly, y, one, gate.MARGIN_SE_TO_GROW).admitted
+    much_worse = gate.judge("e", in_force, in_force + y, y, one, gate.MARGIN_SE_TO_GROW)
+    assert not much_worse.admitted
     much = gate.judge("e", in_force + y, in_force, y, one)
     assert much.admitted
     assert much.gain > much.error
 
 
-def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise(
-    monkeypatch,
-):
-    monkeypatch.setattr(healer, "MANY", 300)
+def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise():
     given, mixture = stream(1_500, drift=DRIFT, seed=5), Mixture(model())
     rows = Learning(
         given.transactions.x,
@@ -689,7 +690,7 @@ def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_
 
     assert verdicts[0]["long_memory"].gain > verdicts[0]["long_memory"].error
     for name in ("long_memory", "tuned"):
-        noise = [v[name] for v in verdicts[1:] if 0 < v[name].gain < v[name].error]
+        noise = [v[name] for v in verdicts[1:] if abs(v[name].gain) < v[name].error]
         assert noise
         assert all(each.admitted == (name == "long_memory") for each in noise)
 

@@ -16,9 +16,6 @@ from consumer.columns import Float32, UInt8
 from consumer.model import FARTHEST, AdapterState, Healable
 
 State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
-# Labelled rows that are many: to learn from all that is remembered is worth more steps then, and
-# one heal's worth is less than noise.
-MANY = 16_000
 # Labelled rows of the present regime alone, or of all that is remembered.
 Memory = Literal["regime", "all"]
 

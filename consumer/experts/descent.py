@@ -29,7 +29,7 @@ def descend(
     rate: float,
     batch: int,
     steps: int,
-    every: int,
+    every: int | None,
     patience: int,
     seed: int,
     falls: bool = False,
@@ -37,7 +37,8 @@ def descend(
     """Adam on the rows that are not held; the numbers that were best on the held ones.
 
     `loss(numbers, indices)`: mean loss of those rows. `every`: steps between looks at the held
-    rows; after `patience` looks without a gain it ends. `falls`: the rate does, linearly, to 0.
+    rows; after `patience` looks without a gain it ends. None: it goes to the end, and the held rows
+    have no part in it. `falls`: the rate does, linearly, to 0.
 
     Source: Kingma and Ba, "Adam" (2015). Its step is written out: torch.optim imports torch's
     compiler, seconds of work for a thread of the lowest priority.
@@ -55,7 +56,7 @@ def descend(
     def copy() -> Numbers:
         return {name: p.detach().clone() for name, p in numbers.items()}
 
-    best, found, since = look(), copy(), 0
+    best, found, since = (look() if every else 0.0), copy(), 0
     order = torch.empty(0, dtype=torch.long)
     for step in range(1, steps + 1):
         if len(order) < min(batch, len(train)):
@@ -69,7 +70,7 @@ def descend(
                 second[name].lerp_(gradient * gradient, 1 - BETA2)
                 size = (second[name] / (1 - BETA2**step)).sqrt_() + EPSILON
                 p -= slope * first[name] / (1 - BETA1**step) / size
-        if step % every == 0:
+        if every and step % every == 0:
             now = look()
             if now < best:
                 best, found, since = now, copy(), 0
@@ -77,7 +78,7 @@ def descend(
                 since += 1
                 if since >= patience:
                     break
-    return found
+    return found if every else copy()
 
 
 def calibrated(logit: Tensor, rows: Learning) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
-from consumer.experts.base import MANY, Base, Fitted, Learning, Memory, State, View
+from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
 from consumer.experts.descent import Numbers, calibrated, descend
 from consumer.experts.scaling import Scaling
 
@@ -22,7 +22,6 @@ class Tuned:
     name = "tuned"
     learns_from: Memory = "regime"
     rate, falls, batch, epochs, most_steps, looks, patience = 2e-3, False, 256, 4, 10_000, 4, 2
-    least_steps = 0  # of many rows
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -41,20 +40,13 @@ class Tuned:
 
     def steps(self, rows: Learning) -> int:
         """How many a heal may take."""
-        least = self.least_steps if len(rows) >= MANY else 0
         wanted = self.epochs * -(-int((~rows.held).sum()) // self.batch)
-        return min(self.most_steps, max(least, wanted))
+        return min(self.most_steps, wanted)
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs over the rows, warm; then calibration."""
-        judged, learnt = np.flatnonzero(rows.held), np.ones(len(rows), bool)
-        if len(rows) >= MANY:
-            # The mean alone decides then: who judges may not have said when to stop, either.
-            judged = judged[::2]
-            learnt[judged] = False
-        teaching = rows.only(learnt)
-        x, y = torch.tensor(teaching.x), torch.from_numpy(teaching.y)
-        weight = torch.from_numpy(teaching.weight)
+        x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
+        weight = torch.from_numpy(rows.weight)
 
         def loss(p: Numbers, some: Tensor) -> Tensor:
             logit = self._raw(base, p, x[some])
@@ -65,17 +57,20 @@ class Tuned:
         found = descend(
             numbers,
             loss,
-            teaching,
+            rows,
             rate=self.rate,
             batch=self.batch,
             steps=steps,
-            every=-(-steps // self.looks),
+            every=-(-steps // self.looks) if self.looks else None,
             patience=self.patience,
             seed=seed,
             falls=self.falls,
         )
         with torch.no_grad():
-            raw = self._raw(base, found, torch.tensor(rows.x))
-        slope, bias = calibrated(raw[torch.from_numpy(learnt)], teaching)
+            raw = self._raw(base, found, x)
+        # Where held rows do not say when to stop, they only judge.
+        seen = np.ones(len(rows), bool) if self.looks else ~rows.held
+        slope, bias = calibrated(raw[torch.from_numpy(seen)], rows.only(seen))
+        judged = np.flatnonzero(rows.held)
         logit = (slope * raw + bias).numpy()[judged]
         return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)

@@ -14,10 +14,12 @@ MIN_ROWS, MIN_OF_CLASS = 15, 2
 # Where nothing is known to have changed the frozen model is right more often than not: few rows
 # that say otherwise do so by chance.
 MIN_ROWS_UNCHANGED = 60
-# The candidate's mean loss must lie so many standard errors below. But who learns from all that is
-# remembered, many rows, has seen most of them in the heal before, and one heal's worth is less than
-# noise: once admitted it would for ever begin again where it was, so its mean decides.
+# The candidate's mean loss must lie so many standard errors below that of what is in force.
 MARGIN_SE = 1.0
+# But who learns from all that is remembered has seen most of it in the heal before, and what one
+# heal adds is less than noise. Once admitted it would begin again and again where it was: it is
+# refused where it is worse by more than noise, and its weight follows the evidence as any other's.
+MARGIN_SE_TO_GROW = -1.0
 # A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
 HARM_SE, HARM_ROWS = 2.0, 30
 LEAST = 1e-4  # probabilities are no smaller in a loss
@@ -71,7 +73,7 @@ def judge(
         return Verdict(expert, False, "insufficient data", rows, gain, error)
     if gain <= margin * error:
         return Verdict(expert, False, "no better than what is in force", rows, gain, error)
-    why = "better by more than noise" if gain > MARGIN_SE * error else "better than its last"
+    why = "better by more than noise" if gain > MARGIN_SE * error else "no worse than its last"
     return Verdict(expert, True, why, rows, gain, error)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from consumer import states
 from consumer.experts import Learner, State
-from consumer.experts.base import MANY, Learning, Memory, View
+from consumer.experts.base import Learning, Memory, View
 from consumer.frames import Arrays
 from consumer.heal import CancelledError
 from consumer.hedge import gate
@@ -147,8 +147,8 @@ class Healer:
                 state = start if against == name and start is not None else {}
                 in_force = mixture.experts[against].logit(state, view).numpy()
                 frozen = view.frozen.numpy()
-            grows = against == name and expert.learns_from == "all" and len(rows) >= MANY
-            margin = 0.0 if grows else gate.MARGIN_SE
+            grows = against == name and expert.learns_from == "all"
+            margin = gate.MARGIN_SE_TO_GROW if grows else gate.MARGIN_SE
             verdict = gate.judge(name, fitted.logit, in_force, y, weight, margin)
             segments = self.segments.of(rows.x[judged], rows.groups[judged])
             harmed = gate.harmed(segments, fitted.logit, frozen, y, weight)

@@ -18,8 +18,9 @@ from consumer.columns import Float64
 # Of all weight so much moves on with each batch, to everyone alike: right where the best expert
 # changes every 50 batches, every 500, every 5,000.
 RATES = (0.02, 0.002, 0.0002)
-# But the frozen model gets of this one always: the way back to it stays short.
-WAY_BACK = max(RATES)
+# But the frozen model gets of this one always: the way back to it stays short, and where few labels
+# come with a batch their evidence still outweighs it.
+WAY_BACK = 0.002
 # And of the belief in each rate, so that none is ever out of the question.
 RATE_OF_RATES = 1e-6
 # One row may not decide: its likelihood is taken of a probability inside these.
