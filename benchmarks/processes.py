@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from consumer.kafka import client
 from consumer.settings import Settings
@@ -104,8 +104,16 @@ def machine() -> str:
 
 
 def _committed(group: Consumer, settings: Settings) -> int:
-    (place,) = group.committed([TopicPartition(settings.input.transactions.topic, 0)], timeout=10)
-    return max(0, place.offset)
+    asked = [TopicPartition(settings.input.transactions.topic, 0)]
+    while True:
+        try:
+            (place,) = group.committed(asked, timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in client.COORDINATOR_MOVES:
+                raise
+            time.sleep(client.RETRY_S)
+        else:
+            return max(0, place.offset)
 
 
 def memory_mb(process: int) -> tuple[float, float]:

@@ -20,6 +20,14 @@ log = structlog.get_logger()
 # another partition, and a label would not meet its transaction.
 PARTITIONER = "murmur2_random"
 
+# Another broker keeps the group now, or soon: asked again a moment later, it answers.
+COORDINATOR_MOVES = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+RETRY_S = 0.1
+
 _silent_until = 0.0  # monotonic seconds
 
 Client = AdminClient | Consumer | Producer

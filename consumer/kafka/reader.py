@@ -26,7 +26,6 @@ from consumer.settings import Kafka
 # into librdkafka is shared by all of them.
 _RECORDS_A_CALL = 1_000
 _POLL_S = 0.1
-_RETRY_S = 0.1
 # Until a transaction of a process that died is ended: its own time-out (60 s), and the broker looks
 # every 10 s (transaction.abort.timed.out.transaction.cleanup.interval.ms).
 PATIENCE_S = 90.0
@@ -128,7 +127,7 @@ def _watermarks(reader: Consumer, kafka: Kafka, place: TopicPartition) -> tuple[
             found = reader.get_watermark_offsets(place, timeout=max(0.1, left))
         except KafkaException as error:
             if left > 0:
-                time.sleep(_RETRY_S)
+                time.sleep(client.RETRY_S)
                 continue
             raise KafkaUnavailableError(
                 f"{place.topic}[{place.partition}] at {kafka.bootstrap_servers}: its end cannot "

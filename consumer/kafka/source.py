@@ -321,10 +321,12 @@ class Source:
                 break
             except KafkaException as error:
                 # Short waits, so that a signal is heard in between.
-                if error.args[0].code() != KafkaError._TIMED_OUT or time.monotonic() > deadline:
+                passes = error.args[0].code() in {KafkaError._TIMED_OUT, *client.COORDINATOR_MOVES}
+                if not passes or time.monotonic() > deadline:
                     raise KafkaUnavailableError(
                         f"committed offsets cannot be read: {error.args[0].str()}"
                     ) from error
+                time.sleep(client.RETRY_S)
         return {
             (place.topic, place.partition): place.offset for place in found if place.offset >= 0
         }

@@ -1,9 +1,11 @@
-"""Reading: a few records that come one after the other are handed over together."""
+"""Reading: records that come one after the other together, and a group that moves."""
 
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.kafka import client
 from consumer.kafka import source as source_room
@@ -28,6 +30,41 @@ class Alone:
 
     def revoked(self, partitions: Sequence[int]) -> None:
         pass
+
+
+class Moved:
+    """A consumer whose group another broker keeps now: it is told so once."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self.told = 0
+
+    def committed(self, *asked: Any, **more: Any) -> list[TopicPartition]:
+        if not self.told:
+            self.told += 1
+            raise KafkaException(KafkaError(KafkaError.NOT_COORDINATOR))
+        return self._consumer.committed(*asked, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
+
+
+def test_a_group_that_another_broker_keeps_now_is_asked_again(
+    broker: Broker, names: Names, create_topics: CreateTopics
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    consuming.send_raw(settings, names.transactions, [b"{}"])
+    source = Source(settings, Alone(threading.Timer(0, lambda: None)))
+    moved = Moved(source._consumer)
+    source._consumer = moved  # type: ignore[assignment]
+    try:
+        records: dict[tuple[str, int], Run] = {}
+        while not records:
+            records = source.poll(20.0).records
+        assert moved.told == 1
+    finally:
+        source.abandon()
 
 
 @pytest.mark.parametrize(("until_end", "together"), [(False, 2), (True, 1)])
