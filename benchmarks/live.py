@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 from confluent_kafka import Consumer, TopicPartition
 
+from benchmarks.processes import committed
 from consumer.kafka import client
 from consumer.settings import Settings
 
@@ -126,7 +127,7 @@ def _await_all(found: Settings, process: subprocess.Popen[bytes], most_s: float)
     ends = [group.get_watermark_offsets(place, timeout=10)[1] for place in places]
     deadline = time.monotonic() + most_s
     while process.poll() is None and time.monotonic() < deadline:
-        at = [place.offset for place in group.committed(places, timeout=10)]
+        at = committed(group, places)
         if all(a >= end for a, end in zip(at, ends, strict=True) if end):
             break
         time.sleep(LOOK_S)

@@ -61,6 +61,7 @@ def watch(
     # Read uncommitted: to wait until a commit is through would slow the reader and not the process.
     own = {"group.id": settings.application_id, "isolation.level": "read_uncommitted"}
     group = client.build(Consumer, client.properties(settings.kafka, own))  # asked, never joined
+    places = [TopicPartition(settings.input.transactions.topic, 0)]
     samples, peak_mb = [], 0.0
     begun = time.monotonic()
     try:
@@ -70,7 +71,7 @@ def watch(
                 while process.poll() is None:
                     resident_mb, highest_mb = memory_mb(process.pid)
                     peak_mb = max(peak_mb, highest_mb)
-                    rows = _committed(group, settings)
+                    rows = max(0, *committed(group, places))
                     if highest_mb:
                         samples.append(Sample(time.monotonic() - begun, rows, resident_mb))
                     if kill_at is not None and rows >= kill_at:
@@ -103,17 +104,15 @@ def machine() -> str:
     )
 
 
-def _committed(group: Consumer, settings: Settings) -> int:
-    asked = [TopicPartition(settings.input.transactions.topic, 0)]
+def committed(group: Consumer, places: list[TopicPartition]) -> list[int]:
+    """Offsets; waits while a broker that has just started finds out who keeps the group."""
     while True:
         try:
-            (place,) = group.committed(asked, timeout=10)
+            return [place.offset for place in group.committed(places, timeout=10)]
         except KafkaException as error:
             if error.args[0].code() not in client.COORDINATOR_MOVES:
                 raise
             time.sleep(client.RETRY_S)
-        else:
-            return max(0, place.offset)
 
 
 def memory_mb(process: int) -> tuple[float, float]:
