@@ -666,6 +666,7 @@ def test_the_gate_asks_for_more_than_noise_or_for_no_worse_than_noise():
     assert gate.judge("e", in_force, slightly, y, one, gate.MARGIN_SE_TO_GROW).admitted
     much_worse = gate.judge("e", in_force, in_force + y, y, one, gate.MARGIN_SE_TO_GROW)
     assert not much_worse.admitted
+    assert much_worse.reason == "worse than its last"
     much = gate.judge("e", in_force + y, in_force, y, one)
     assert much.admitted
     assert much.gain > much.error

@@ -72,7 +72,8 @@ def judge(
     if rows < MIN_ROWS // 4 or not np.isfinite(gain):
         return Verdict(expert, False, "insufficient data", rows, gain, error)
     if gain <= margin * error:
-        return Verdict(expert, False, "no better than what is in force", rows, gain, error)
+        why = "no better than what is in force" if margin > 0 else "worse than its last"
+        return Verdict(expert, False, why, rows, gain, error)
     why = "better by more than noise" if gain > MARGIN_SE * error else "no worse than its last"
     return Verdict(expert, True, why, rows, gain, error)
 
