@@ -107,6 +107,18 @@ def test_a_heal_takes_epochs_of_its_rows_and_no_more_than_a_worker_has_time_for(
     assert mixture.experts["tuned"].steps(rows(1_000)) == 4 * 3
 
 
+def test_heal_by_heal_long_memory_learns_what_one_heal_has_no_steps_for(mixture):
+    rows, fresh = learning(1_000, translated=DRIFT), learning(2_000, translated=DRIFT, seed=4)
+    expert = mixture.experts["long_memory"]
+    state, losses = expert.cold(mixture.base), []
+
+    for seed in range(20):
+        state = expert.fit(mixture.base, state, rows, seed).state
+        losses.append(loss_of(mixture, "long_memory", state, fresh))
+
+    assert losses[-1] < 0.9 * losses[0]
+
+
 def test_rows_that_judge_long_memory_have_no_other_part(mixture):
     given = stream(400, drift=2.2, seed=3)
     fraud = given.labels.is_fraud.astype(np.float32)
