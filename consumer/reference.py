@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from consumer.columns import Float32, Float64
+from consumer.columns import Float32, Float64, Int64
 
 QUANTILES = 1_000
 
@@ -51,9 +51,51 @@ def fits(now: Float32, then: Sample, weight: Float64 | None = None) -> float:
     as their effective number, Kish (1965).
     """
     share = np.full(len(now), 1 / len(now)) if weight is None else weight / weight.sum()
-    rows = 1 / float(share @ share)
-    root = np.sqrt(rows * then.rows / (rows + then.rows))
-    z = (root + 0.12 + 0.11 / root) * _distance(now, share, then.x)
+    return _least_p(_distance(now, share, then.x), 1 / float(share @ share), then.rows)
+
+
+class Ranks:
+    """Where rows lie among those of a sample: ranked once, they may be compared with it often."""
+
+    def __init__(self, then: Sample) -> None:
+        """`then.x`: of each feature as many values, at least one."""
+        self._sorted = np.sort(then.x, axis=0)  # (values, features)
+        self._rows = then.rows
+        columns = self._sorted.T
+        # Shares of the sample up to each of its values, and below it: (2, features, values).
+        self._then = np.array(
+            [[np.searchsorted(c, c, side) for c in columns] for side in ("right", "left")]
+        ) / len(self._sorted)
+
+    def of(self, rows: Float32) -> Int64:
+        """(2, rows, features): how many values are smaller, and how many no larger."""
+        found = np.empty((2, *rows.shape), np.int64)
+        for feature, values in enumerate(self._sorted.T):
+            for n, side in enumerate(("left", "right")):
+                found[n, :, feature] = np.searchsorted(values, rows[:, feature], side)  # type: ignore[call-overload]
+        return found
+
+    def fits(self, ranks: Int64) -> float:
+        """As `fits` of the rows `ranks: (2, rows, features)` are of."""
+        _, rows, features = ranks.shape
+        values = len(self._sorted)
+        places = ranks + np.arange(features) * (values + 1)
+        shares = [
+            np.bincount(each.ravel(), minlength=features * (values + 1))
+            .reshape(features, values + 1)[:, :-1]
+            .cumsum(axis=1)
+            for each in places
+        ]
+        # Between two values of the sample its share stays, and the rows' only grows: they are
+        # farthest apart at a value, or just below one.
+        apart = np.abs(np.array(shares) / rows - self._then).max(axis=(0, 2))
+        return _least_p(apart, rows, self._rows)
+
+
+def _least_p(distance: Float64, now: float, then: float) -> float:
+    """Of distances (features,) between so many rows each, times the number of features."""
+    root = np.sqrt(now * then / (now + then))
+    z = (root + 0.12 + 0.11 / root) * distance
     k = np.arange(1, 50)[:, None]
     p = 2 * ((-1.0) ** (k - 1) * np.exp(-2 * k**2 * z[None, :] ** 2)).sum(axis=0)
     p = np.where(z < 0.3, 1.0, np.clip(p, 0.0, 1.0))

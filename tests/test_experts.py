@@ -5,16 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from consumer import experts
 from consumer.experts.alignment import shift
 from consumer.experts.base import Learning, View
 from consumer.experts.descent import platt
+from consumer.experts.long_memory import MEMBERS
 from consumer.experts.newton import Problem, most_evident, solve
 from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.model_directory import base_sha256
-from consumer.reference import Sample, fits, quantiles
-from tests.streams import DRIFT, V14, model, stream
+from consumer.reference import Ranks, Sample, fits, quantiles
+from tests.streams import DRIFT, V14, eighths, model, stream
 
 LEARNERS = [e.name for e in experts.pool(model()) if isinstance(e, experts.Learner)]
 
@@ -26,7 +30,7 @@ def learning(rows, *, drift=0.0, seed=3, translated=0.0):
     x[:, V14] -= translated
     y = drawn.labels.is_fraud.astype(np.float32)
     ones, none = np.ones(rows, np.float32), np.zeros((rows, 0), np.uint8)
-    return Learning(x, y, ones, np.arange(rows) % 4 == 3, none)
+    return Learning(x, y, ones, eighths(rows), none)
 
 
 def loss(logit, y):
@@ -96,15 +100,10 @@ def test_a_cold_expert_is_the_frozen_model_or_knows_the_base_rate(mixture, name)
 
 
 def test_a_heal_takes_epochs_of_its_rows_and_no_more_than_a_worker_has_time_for(mixture):
-    def rows(count):
-        none = np.zeros(count, np.float32)
-        return Learning(none[:, None], none, none, np.arange(count) % 4 == 3, none[:, None])
-
     steps = mixture.experts["long_memory"].steps
-    assert steps(rows(1_000)) == 4 * 2
-    assert steps(rows(100_000)) == 4 * 147
-    assert steps(rows(1_000_000)) == 2_000
-    assert mixture.experts["tuned"].steps(rows(1_000)) == 4 * 3
+    assert steps(750) == 4 * 2
+    assert steps(75_000) == 4 * 147
+    assert steps(750_000) == 2_000
 
 
 def test_heal_by_heal_long_memory_learns_what_one_heal_has_no_steps_for(mixture):
@@ -119,22 +118,26 @@ def test_heal_by_heal_long_memory_learns_what_one_heal_has_no_steps_for(mixture)
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_rows_that_judge_long_memory_have_no_other_part(mixture):
-    given = stream(400, drift=2.2, seed=3)
-    fraud = given.labels.is_fraud.astype(np.float32)
-    held = np.arange(400) % 4 == 3
-    none, ones = np.zeros((400, 0), np.uint8), np.ones(400, np.float32)
-    rows = Learning(given.transactions.x, fraud, ones, held, none)
-    expert, base = mixture.experts["long_memory"], mixture.base
+def test_each_member_of_long_memory_is_judged_on_rows_that_it_has_never_seen(mixture):
+    rows, expert, base = learning(400, drift=2.2), mixture.experts["long_memory"], mixture.base
 
-    fitted = expert.fit(base, expert.cold(base), rows, 1)
-    again = expert.fit(
-        base, expert.cold(base), replace(rows, y=np.where(held, 1 - fraud, fraud)), 1
-    )
+    def learnt(rows):
+        """Two heals, one after the other."""
+        once = expert.fit(base, expert.cold(base), rows, 1)
+        return expert.fit(base, once.state, rows, 2)
 
-    assert np.array_equal(fitted.judged, np.flatnonzero(held))
-    for name, tensor in fitted.state.items():
-        torch.testing.assert_close(again.state[name], tensor, rtol=0, atol=0)
+    fitted = learnt(rows)
+    judged = fitted.judged
+    assert sorted(judged.tolist()) == np.flatnonzero(rows.eighth < MEMBERS).tolist()
+    for member in range(MEMBERS):
+        unseen = rows.eighth == member
+        again = learnt(replace(rows, y=np.where(unseen, 1 - rows.y, rows.y)))
+        same = rows.eighth[judged] == member
+        for name, tensor in fitted.state.items():
+            assert torch.equal(again.state[name][member], tensor[member])
+        assert np.array_equal(again.logit[same], fitted.logit[same])
+        assert np.array_equal(again.before[same], fitted.before[same])
+        assert not np.array_equal(again.logit[~same], fitted.logit[~same])
 
 
 def test_trees_find_a_corner_that_no_sum_over_features_has(mixture):
@@ -144,7 +147,7 @@ def test_trees_find_a_corner_that_no_sum_over_features_has(mixture):
         x = rng.normal(size=(count, 3)).astype(np.float32)
         y = ((x[:, 0] > 0) ^ (x[:, 2] > 0)).astype(np.float32)
         ones, none = np.ones(count, np.float32), np.zeros((count, 0), np.uint8)
-        return Learning(x, y, ones, np.arange(count) % 4 == 3, none)
+        return Learning(x, y, ones, eighths(count), none)
 
     rows, fresh = corner(1_500), corner(2_000)
     found = {}
@@ -241,3 +244,17 @@ def test_p_is_small_for_other_rows_alone():
     assert min(same) > 1e-3
     assert sum(p < 0.05 for p in same) <= 6
     assert other < 1e-6
+
+
+@given(
+    arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=st.integers(-9, 9)),
+    arrays(np.float32, st.tuples(st.integers(1, 60), st.just(2)), elements=st.integers(-9, 9)),
+    st.integers(1, 40),
+)
+def test_rows_that_are_ranked_fit_as_well_as_rows(then, now, first):
+    sample = Sample(then, 500)
+    ranks = Ranks(sample)
+
+    apart = np.concatenate([ranks.of(now[:first]), ranks.of(now[first:])], axis=1)
+
+    assert ranks.fits(apart) == pytest.approx(fits(now, sample), rel=1e-9)

@@ -14,7 +14,7 @@ from consumer.experts.base import Learning
 from consumer.heal import CancelledError, never
 from consumer.hedge import process as process_room
 from consumer.hedge.healer import Healer, HealRequest
-from consumer.hedge.memory import held
+from consumer.hedge.memory import eighth
 from consumer.hedge.process import HealingProcess
 from consumer.mixture import FROZEN, Mixture
 from consumer.segments import Segments
@@ -70,7 +70,7 @@ def learning(rows=600):
         given.transactions.x,
         given.labels.is_fraud.astype(np.float32),
         np.ones(rows, np.float32),
-        held(given.transactions.offset),
+        eighth(given.transactions.offset),
         np.zeros((rows, 0), np.uint8),
     )
 

@@ -17,7 +17,7 @@ from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
 from consumer.hedge.healer import Healer, HealRequest
-from consumer.hedge.memory import Memory, held
+from consumer.hedge.memory import Memory, eighth
 from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
 from consumer.mixture import FROZEN, Mixture, flat
@@ -25,7 +25,18 @@ from consumer.outputs import Outputs
 from consumer.registry import InForce, Registry
 from consumer.segments import Segments
 from tests.schemas import conforms
-from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, V14, Stream, model, settings, stream
+from tests.streams import (
+    BATCH,
+    DRIFT,
+    START_MS,
+    STEP_MS,
+    V14,
+    Stream,
+    eighths,
+    model,
+    settings,
+    stream,
+)
 
 HEDGE = {"heal.policy": "hedge", "heal.mode": "inline"}
 CLEAN = 30 * BATCH
@@ -639,18 +650,10 @@ def test_heals_go_on_when_the_memory_is_full(monkeypatch):
 
 
 @pytest.mark.parametrize("period", [1, 2, 4, 64])
-def test_a_quarter_is_held_back_whatever_the_period_of_the_stream(period):
+def test_rows_are_spread_over_eighths_whatever_the_period_of_the_stream(period):
     offsets = np.arange(0, 20_000 * period, period, dtype=np.int64)
 
-    assert held(offsets).mean() == pytest.approx(0.25, abs=0.02)
-
-
-def test_of_very_many_rows_an_eighth_is_held_back_none_of_which_was_learnt_from_before():
-    offsets = np.arange(memory_room.EIGHTH_HELD, dtype=np.int64)
-
-    fewer, many = held(offsets[:-1]), held(offsets)
-    assert many.mean() == pytest.approx(0.125, abs=0.01)
-    assert not (many[:-1] & ~fewer).any()
+    assert np.bincount(eighth(offsets)) / 20_000 == pytest.approx(np.full(8, 0.125), abs=0.01)
 
 
 def test_the_gate_asks_for_more_than_noise_or_for_no_worse_than_noise():
@@ -678,7 +681,7 @@ def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_
         given.transactions.x,
         given.labels.is_fraud.astype(np.float32),
         np.ones(1_500, np.float32),
-        np.arange(1_500) % 4 == 3,
+        eighths(1_500),
         np.zeros((1_500, 0), np.uint8),
     )
     heals = Healer(mixture, Segments(settings().segments, model().features))

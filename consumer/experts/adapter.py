@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
-from consumer.experts.descent import Numbers, calibrated, descend
+from consumer.experts.descent import Early, calibrated, cross_entropy, descend, uncalibrated
 
 RATE, PATIENCE = 2e-3, 3
 
@@ -25,32 +24,26 @@ class Adapter:
 
     def logit(self, state: State, view: View) -> Tensor:
         """Log odds of fraud, (rows,)."""
-        return state["slope"] * view.base.logit(view.h, _adapter(state)) + state["bias"]
+        return state["slope"] * view.base.logit(view.h, uncalibrated(state)) + state["bias"]
 
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs, fewer over more rows; then calibration."""
         with torch.no_grad():
             h = base.represent(torch.tensor(rows.x))
-        y, weight = torch.from_numpy(rows.y), torch.from_numpy(rows.weight)
-
-        def loss(p: Numbers, some: Tensor) -> Tensor:
-            logit = base.logit(h[some], p)
-            return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
-
-        count = int((~rows.held).sum())
+        train = ~rows.held
+        count = int(train.sum())
         batch = 32 if count < 512 else 128 if count < 1024 else 256
         epochs = 16 if count < 512 else 8 if count <= 2000 else 4
-        every = -(-count // batch)  # an epoch
+        epoch = -(-count // batch)  # in steps
         found = descend(
-            _adapter(start),
-            loss,
-            rows,
+            uncalibrated(start),
+            cross_entropy(rows, lambda p, some: base.logit(h[some], p)),
+            train,
             rate=RATE,
             batch=batch,
-            steps=epochs * every,
-            every=every,
-            patience=PATIENCE,
+            steps=epochs * epoch,
             seed=seed,
+            early=Early(rows.held, epoch, PATIENCE),
         )
         with torch.no_grad():
             raw = base.logit(h, found)
@@ -58,7 +51,3 @@ class Adapter:
         judged = np.flatnonzero(rows.held)
         logit = (slope * raw + bias).numpy()[judged]
         return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)
-
-
-def _adapter(state: State) -> Numbers:
-    return {name: t for name, t in state.items() if name not in ("slope", "bias")}

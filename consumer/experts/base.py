@@ -16,6 +16,7 @@ from consumer.columns import Float32, UInt8
 from consumer.model import FARTHEST, AdapterState, Healable
 
 State = Mapping[str, Tensor]  # an expert's numbers by name; never changed in place
+HELD = 6  # the eighths from this one on are held back
 # Labelled rows of the present regime alone, or of all that is remembered.
 Memory = Literal["regime", "all"]
 
@@ -91,11 +92,16 @@ class Learning:
     x: Float32  # (rows, features)
     y: Float32  # (rows,) 0 or 1
     weight: Float32  # (rows,) how many rows each stands for, 1 in the mean
-    held: NDArray[np.bool_]  # (rows,) a fixed quarter, never trained on
+    eighth: UInt8  # (rows,) 0 to 7, a fixed part of the stream each
     groups: UInt8  # (rows, columns) of the segments that no feature tells
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def held(self) -> NDArray[np.bool_]:
+        """The quarter that is never trained on, (rows,)."""
+        return self.eighth >= HELD
 
     def only(self, chosen: NDArray[np.bool_]) -> Learning:
         """Some of the rows."""
@@ -103,7 +109,7 @@ class Learning:
             self.x[chosen],
             self.y[chosen],
             self.weight[chosen],
-            self.held[chosen],
+            self.eighth[chosen],
             self.groups[chosen],
         )
 
@@ -115,6 +121,8 @@ class Fitted:
     state: State
     judged: NDArray[np.int64]  # (judged,) indices of rows
     logit: Float32  # (judged,)
+    # Of the numbers it began with, where it takes the expert to know which of them saw which rows.
+    before: Float32 | None = None
 
 
 class Expert(Protocol):

@@ -1,15 +1,18 @@
-"""Learning by gradient: Adam with early stopping on held rows, then calibration."""
+"""Learning by gradient: Adam, and where to stop; then calibration."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name for it
+from numpy.typing import NDArray
 from torch import Tensor
 
 from consumer.columns import Float64
-from consumer.experts.base import Learning
+from consumer.experts.base import Learning, State
 
 # Rows that calibration is fitted on: the newest, until enough are fraud, and held ones where there
 # are enough of them.
@@ -19,77 +22,110 @@ PLATT_RIDGE, LEAST_SLOPE = 8.0, 0.02
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 Numbers = dict[str, Tensor]
+Loss = Callable[[Numbers, Tensor], Tensor]
+
+
+def uncalibrated(state: State) -> Numbers:
+    """What descends: slope and bias are fitted after it."""
+    return {name: t for name, t in state.items() if name not in ("slope", "bias")}
+
+
+def cross_entropy(rows: Learning, logit: Callable[[Numbers, Tensor], Tensor]) -> Loss:
+    """Its weighed mean over some of the rows; `logit(numbers, indices)`: log odds of those."""
+    y, weight = torch.from_numpy(rows.y), torch.from_numpy(rows.weight)
+
+    def loss(numbers: Numbers, some: Tensor) -> Tensor:
+        found = logit(numbers, some)
+        return F.binary_cross_entropy_with_logits(found, y[some], weight[some])
+
+    return loss
+
+
+@dataclass(frozen=True, slots=True)
+class Early:
+    """Stop early: after `patience` looks at the held rows without a gain, one every so many steps.
+
+    What was best on them is kept.
+    """
+
+    held: NDArray[np.bool_]  # (rows,)
+    every: int
+    patience: int
 
 
 def descend(
     start: Numbers,
-    loss: Callable[[Numbers, Tensor], Tensor],
-    rows: Learning,
+    loss: Loss,
+    train: NDArray[np.bool_],
     *,
     rate: float,
     batch: int,
     steps: int,
-    every: int | None,
-    patience: int,
     seed: int,
-    falls: bool = False,
+    early: Early | None = None,
 ) -> Numbers:
-    """Adam on the rows that are not held; the numbers that were best on the held ones.
+    """Adam on the rows `train: (rows,)`; `loss(numbers, indices)`: mean loss of those rows.
 
-    `loss(numbers, indices)`: mean loss of those rows. `every`: steps between looks at the held
-    rows; after `patience` looks without a gain it ends. None: it goes to the end, and the held rows
-    have no part in it. `falls`: the rate does, linearly, to 0.
+    Unless it stops early it goes to the end, at a rate that falls to 0, linearly.
 
     Source: Kingma and Ba, "Adam" (2015). Its step is written out: torch.optim imports torch's
     compiler, seconds of work for a thread of the lowest priority.
     """
-    train, held = (torch.from_numpy(np.flatnonzero(of)) for of in (~rows.held, rows.held))
+    among = torch.from_numpy(np.flatnonzero(train))
     numbers = {name: p.clone().requires_grad_(True) for name, p in start.items()}
     first = {name: torch.zeros_like(p) for name, p in start.items()}
     second = {name: torch.zeros_like(p) for name, p in start.items()}
     generator = torch.Generator().manual_seed(seed)
+    watched = among
+    if early is not None and early.held.any():
+        watched = torch.from_numpy(np.flatnonzero(early.held))
 
     def look() -> float:
         with torch.no_grad():
-            return float(loss(numbers, held if len(held) else train))
+            return float(loss(numbers, watched))
 
     def copy() -> Numbers:
         return {name: p.detach().clone() for name, p in numbers.items()}
 
-    best, found, since = (look() if every else 0.0), copy(), 0
+    best, found, since = (look() if early else 0.0), copy(), 0
     order = torch.empty(0, dtype=torch.long)
     for step in range(1, steps + 1):
-        if len(order) < min(batch, len(train)):
-            order = torch.randperm(len(train), generator=generator)
-        some, order = train[order[:batch]], order[batch:]
+        if len(order) < min(batch, len(among)):
+            order = torch.randperm(len(among), generator=generator)
+        some, order = among[order[:batch]], order[batch:]
         gradients = torch.autograd.grad(loss(numbers, some), list(numbers.values()))
-        slope = rate * (1 - (step - 1) / steps) if falls else rate
+        slope = rate if early else rate * (1 - (step - 1) / steps)
         with torch.no_grad():
             for (name, p), gradient in zip(numbers.items(), gradients, strict=True):
                 first[name].lerp_(gradient, 1 - BETA1)
                 second[name].lerp_(gradient * gradient, 1 - BETA2)
                 size = (second[name] / (1 - BETA2**step)).sqrt_() + EPSILON
                 p -= slope * first[name] / (1 - BETA1**step) / size
-        if every and step % every == 0:
+        if early and step % early.every == 0:
             now = look()
             if now < best:
                 best, found, since = now, copy(), 0
             else:
                 since += 1
-                if since >= patience:
+                if since >= early.patience:
                     break
-    return found if every else copy()
+    return found if early else copy()
 
 
 def calibrated(logit: Tensor, rows: Learning) -> tuple[Tensor, Tensor]:
-    """Slope and bias for log odds `logit: (rows,)`."""
-    among = np.flatnonzero(rows.held)
-    if len(among) < PLATT_HELD:
-        among = np.arange(len(rows))
-    frauds = np.cumsum(rows.y[among][::-1])
+    """Slope and bias for log odds `logit: (rows,)`, of held rows where there are enough of them."""
+    held = rows.held
+    among = held if held.sum() >= PLATT_HELD else np.ones(len(rows), bool)
+    return calibrated_on(logit, rows, among)
+
+
+def calibrated_on(logit: Tensor, rows: Learning, among: NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+    """Slope and bias for log odds `logit: (rows,)`, of the newest of the rows `among: (rows,)`."""
+    at = np.flatnonzero(among)
+    frauds = np.cumsum(rows.y[at][::-1])
     enough = int(np.searchsorted(frauds, PLATT_FRAUDS)) + 1
-    among = among[-max(PLATT_ROWS, enough) :]
-    given = (logit.numpy()[among], rows.y[among], rows.weight[among])
+    at = at[-max(PLATT_ROWS, enough) :]
+    given = (logit.numpy()[at], rows.y[at], rows.weight[at])
     slope, bias = platt(*(each.astype(np.float64) for each in given))
     return torch.tensor(slope, dtype=torch.float32), torch.tensor(bias, dtype=torch.float32)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
-from consumer.experts.descent import Numbers, calibrated, descend
+from consumer.experts.descent import Early, Numbers, calibrated, descend
 
 RATE, STEPS, BATCH, EVERY, PATIENCE = 0.03, 50, 192, 5, 4
 PULL = 0.02  # to the identity, over the root of the rows
@@ -68,13 +68,12 @@ class Scaling:
             found = descend(
                 numbers,
                 loss,
-                rows,
+                ~rows.held,
                 rate=RATE,
                 batch=BATCH,
                 steps=STEPS,
-                every=EVERY,
-                patience=PATIENCE,
                 seed=seed,
+                early=Early(rows.held, EVERY, PATIENCE),
             )
             with torch.no_grad():
                 left = F.binary_cross_entropy_with_logits(raw(found, x[look]), y[look])

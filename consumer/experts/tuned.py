@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
-from consumer.experts.descent import Numbers, calibrated, descend
+from consumer.experts.descent import Early, calibrated, cross_entropy, descend, uncalibrated
 from consumer.experts.scaling import Scaling
 
+RATE, BATCH, EPOCHS, LOOKS, PATIENCE = 2e-3, 256, 4, 4, 2
 OWN = ("scale", "shift", "slope", "bias")
 
 
@@ -21,7 +21,6 @@ class Tuned:
 
     name = "tuned"
     learns_from: Memory = "regime"
-    rate, falls, batch, epochs, most_steps, looks, patience = 2e-3, False, 256, 4, 10_000, 4, 2
 
     def __init__(self, mean: Sequence[float], sd: Sequence[float]) -> None:
         self._scaling = Scaling(mean, sd)
@@ -32,45 +31,30 @@ class Tuned:
 
     def logit(self, state: State, view: View) -> Tensor:
         """Log odds of fraud, (rows,)."""
-        return state["slope"] * self._raw(view.base, state, view.x) + state["bias"]
+        return state["slope"] * self.raw(view.base, state, view.x) + state["bias"]
 
-    def _raw(self, base: Base, state: State, x: Tensor) -> Tensor:
+    def raw(self, base: Base, state: State, x: Tensor) -> Tensor:
+        """Before calibration, (rows,)."""
         adapter = {n.removeprefix("adapter."): t for n, t in state.items() if n not in OWN}
         return base.logit(base.represent(self._scaling.moved(state, x)), adapter)
 
-    def steps(self, rows: Learning) -> int:
-        """How many a heal may take."""
-        wanted = self.epochs * -(-int((~rows.held).sum()) // self.batch)
-        return min(self.most_steps, wanted)
-
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """A few epochs over the rows, warm; then calibration."""
-        x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
-        weight = torch.from_numpy(rows.weight)
-
-        def loss(p: Numbers, some: Tensor) -> Tensor:
-            logit = self._raw(base, p, x[some])
-            return F.binary_cross_entropy_with_logits(logit, y[some], weight[some])
-
-        numbers = {n: t for n, t in start.items() if n not in ("slope", "bias")}
-        steps = self.steps(rows)
+        x, train = torch.tensor(rows.x), ~rows.held
+        steps = EPOCHS * -(-int(train.sum()) // BATCH)
         found = descend(
-            numbers,
-            loss,
-            rows,
-            rate=self.rate,
-            batch=self.batch,
+            uncalibrated(start),
+            cross_entropy(rows, lambda p, some: self.raw(base, p, x[some])),
+            train,
+            rate=RATE,
+            batch=BATCH,
             steps=steps,
-            every=-(-steps // self.looks) if self.looks else None,
-            patience=self.patience,
             seed=seed,
-            falls=self.falls,
+            early=Early(rows.held, -(-steps // LOOKS), PATIENCE),
         )
         with torch.no_grad():
-            raw = self._raw(base, found, x)
-        # Where held rows do not say when to stop, they only judge.
-        seen = np.ones(len(rows), bool) if self.looks else ~rows.held
-        slope, bias = calibrated(raw[torch.from_numpy(seen)], rows.only(seen))
+            raw = self.raw(base, found, x)
+        slope, bias = calibrated(raw, rows)
         judged = np.flatnonzero(rows.held)
         logit = (slope * raw + bias).numpy()[judged]
         return Fitted({**found, "slope": slope, "bias": bias}, judged, logit)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from consumer.columns import Float32, Float64
+from consumer.columns import Float32, Float64, Int64
 from consumer.experts import State, alignment, prevalence
 from consumer.mixture import FROZEN, Mixture
 from consumer.model_directory import Model
-from consumer.reference import Sample, fits
+from consumer.reference import Ranks, Sample
 
 ALIGNMENT, PREVALENCE = "alignment", "prevalence"
 GUESSES = (ALIGNMENT, PREVALENCE)
@@ -47,16 +48,21 @@ class Guesser:
         self._training = (
             None if model.trained is None else Sample(model.trained.quantiles, reference.rows)
         )
+        self._ranks = None if self._training is None else Ranks(self._training)
+        self._ranked: list[tuple[Float32, Int64]] = []  # batches looked at last
 
     @property
     def knows_training(self) -> bool:
         """Without what training looked like there is nothing to compare with."""
         return self._training is not None
 
-    def is_moved(self, rows: Float32, held: str | None) -> bool:
-        """Are `rows: (rows, features)` others than training's? `held`: the guess that counts."""
-        assert self._training is not None
-        return fits(rows, self._training) <= (UNMOVED_P if held is None else BACK_P)
+    def is_moved(self, batches: Sequence[Float32], held: str | None) -> bool:
+        """Are these batches, (rows, features) each, others than training's? `held`: what counts."""
+        assert self._ranks is not None
+        known = {id(x): (x, ranks) for x, ranks in self._ranked}
+        self._ranked = [known.get(id(x)) or (x, self._ranks.of(x)) for x in batches]
+        ranks = np.concatenate([ranks for _, ranks in self._ranked], axis=1)
+        return self._ranks.fits(ranks) <= (UNMOVED_P if held is None else BACK_P)
 
     def guess(self, rows: Float32, held: str | None) -> Guess | None:
         """What undoes it best, if anything does.

@@ -144,9 +144,12 @@ class Healer:
             folded = len(judged) == len(rows)
             against = name if start is not None and not folded else FROZEN
             with torch.no_grad():
-                state = start if against == name and start is not None else {}
-                in_force = mixture.experts[against].logit(state, view).numpy()
                 frozen = view.frozen.numpy()
+                if fitted.before is not None:
+                    in_force = fitted.before
+                else:
+                    state = request.pool.get(against, {})
+                    in_force = mixture.experts[against].logit(state, view).numpy()
             grows = against == name and expert.learns_from == "all"
             margin = gate.MARGIN_SE_TO_GROW if grows else gate.MARGIN_SE
             verdict = gate.judge(name, fitted.logit, in_force, y, weight, margin)

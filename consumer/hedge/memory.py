@@ -24,22 +24,18 @@ LEARNT = 10_000
 # Experts are weighed on about so many rows of a batch at most, thinned in the same way: they tell
 # better from worse, and thousands would keep rows waiting for their score meanwhile, 14 us each.
 WEIGHED = 500
-# A fixed quarter is held back from training, by its place in the stream and not by chance:
-# Fibonacci hashing spreads offsets evenly, whatever period the stream has. Of so many rows half of
-# it judges as surely, and the others have more to learn from.
-EIGHTH_HELD = 50_000
+# Which rows are held back from training goes by their place in the stream and not by chance:
+# Fibonacci hashing spreads offsets evenly, whatever period the stream has.
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
-def held(offset: Int64) -> NDArray[np.bool_]:
-    """Which rows are held back, (rows,)."""
-    eighths = (offset.astype(np.uint64) * _GOLDEN) >> np.uint64(61)
-    found: NDArray[np.bool_] = eighths >= (6 if len(offset) < EIGHTH_HELD else 7)
-    return found
+def eighth(offset: Int64) -> UInt8:
+    """The part of the stream that each row belongs to, (rows,) 0 to 7."""
+    return ((offset.astype(np.uint64) * _GOLDEN) >> np.uint64(61)).astype(np.uint8)
 
 
 def _uniform(offset: Int64) -> Float64:
-    """A number in [0, 1) for each row, from bits that `held` does not look at."""
+    """A number in [0, 1) for each row, from bits that `eighth` does not look at."""
     mixed = (offset.astype(np.uint64) * _GOLDEN) << np.uint64(2)
     return (mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
@@ -230,7 +226,7 @@ def _learning(x: Float32, y: Int8, weight: Float64, offset: Int64, groups: UInt8
         np.ascontiguousarray(x),
         y.astype(np.float32),
         (weight / weight.mean()).astype(np.float32),
-        held(offset),
+        eighth(offset),
         groups,
     )
 

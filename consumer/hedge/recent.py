@@ -17,6 +17,7 @@ STEADY_SE = 3.5  # by less the means of two halves of them differ, where they ar
 @dataclass(frozen=True, slots=True)
 class _Batch:
     x: Float32  # (rows, features)
+    mean: Float64  # (features,)
     partition: int
     first_offset: int
     last_offset: int
@@ -26,7 +27,8 @@ class _Batch:
     def of(batch: MonitorBatch) -> _Batch:
         place, step = batch.place, max(1, len(batch) // SAMPLED)
         x = batch.x[::step][:SAMPLED]
-        return _Batch(x, place.partition, batch.first_offset, place.offset, batch.start_ms)
+        mean = x.mean(axis=0, dtype=np.float64)
+        return _Batch(x, mean, place.partition, batch.first_offset, place.offset, batch.start_ms)
 
 
 class Recent:
@@ -61,9 +63,9 @@ class Recent:
         """All of them, (rows, features)."""
         return np.concatenate([one.x for one in self._batches])
 
-    def steady(self, sd: Float64) -> Float32:
-        """Rows of the newest batches whose means agree: as many as there are."""
-        means = np.array([one.x.mean(axis=0, dtype=np.float64) for one in self._batches])
+    def steady(self, sd: Float64) -> list[Float32]:
+        """The newest batches whose means agree, (rows, features) each: as many as there are."""
+        means = np.array([one.mean for one in self._batches])
         rows = np.mean([len(one.x) for one in self._batches])
         best = min(3, len(means))
         for count in (5, 7, 10, 14, 20):
@@ -75,7 +77,7 @@ class Recent:
             if moved.max() > STEADY_SE:
                 break
             best = count
-        return np.concatenate([one.x for one in self._batches[-best:]])
+        return [one.x for one in self._batches[-best:]]
 
     def places(self) -> list[tuple[int, int, int]]:
         """Partition, first and last offset of each: where a restart finds them again."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+
 from consumer.columns import Float64
 from consumer.hedge.changes import BASE_RATE
 from consumer.hedge.consent import Consent
@@ -53,12 +55,12 @@ class Unlabelled:
         mind = self._mind
         if not self._guesser.knows_training or not mind.recent:
             return
-        rows = mind.recent.steady(self._sd)
-        if len(rows) < GUESSED_ROWS:
+        batches = mind.recent.steady(self._sd)
+        if sum(map(len, batches)) < GUESSED_ROWS:
             return
         held = self.expert
-        is_moved = self._guesser.is_moved(rows, held)
-        found = self._guesser.guess(rows, held) if is_moved else None
+        is_moved = self._guesser.is_moved(batches, held)
+        found = self._guesser.guess(np.concatenate(batches), held) if is_moved else None
         if found is None:
             self._unguessed(place, is_moved=is_moved)
             return
