@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from consumer import experts
+from consumer.experts import long_memory
 from consumer.experts.alignment import shift
 from consumer.experts.base import Learning, View
 from consumer.experts.descent import platt
@@ -116,6 +117,23 @@ def test_heal_by_heal_long_memory_learns_what_one_heal_has_no_steps_for(mixture)
         losses.append(loss_of(mixture, "long_memory", state, fresh))
 
     assert losses[-1] < 0.9 * losses[0]
+
+
+def test_members_of_long_memory_are_pulled_to_where_they_began(mixture, monkeypatch):
+    rows, expert, base = learning(200), mixture.experts["long_memory"], mixture.base
+    rows = replace(rows, y=np.random.default_rng(2).permutation(rows.y))  # nothing to be learnt
+    cold = expert.cold(base)
+
+    def far():
+        state = cold
+        for seed in range(30):
+            state = expert.fit(base, state, rows, seed).state
+        numbers = [n for n in state if n not in ("slope", "bias")]
+        return sum(float((state[n] - cold[n]).square().sum()) for n in numbers)
+
+    pulled = far()
+    monkeypatch.setattr(long_memory, "PULL", 0.0)
+    assert pulled < 0.9 * far()
 
 
 def test_each_member_of_long_memory_is_judged_on_rows_that_it_has_never_seen(mixture):
