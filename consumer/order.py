@@ -256,29 +256,56 @@ class Sequencer(Generic[R]):
     def _labels_before(self, time: float) -> bool:
         """Join every label earlier than `time`; False where a lane's next one is not known."""
         while True:
-            heads: list[tuple[float, int]] = []
             for partition in sorted(self.lanes):
                 queue = self.lanes[partition].labels
                 self._turn(queue)
                 if not len(queue) and not queue.at_end:
                     return False
-                heads.append((int(queue.times[0]) if len(queue) else math.inf, partition))
-            if not heads:
-                return True
-            heads.sort()
-            earliest, partition = heads[0]
+            earliest, _ = self._label_heads()[0]
             if earliest >= time or math.isinf(earliest):
+                return True
+            if len(self.lanes) > 1:
+                self._join_quiet(time)
+            (earliest, partition), *others = self._label_heads()
+            if earliest >= time:
                 return True
             # A run of one lane: up to `time`, and not past the head of the next lane.
             queue = self.lanes[partition].labels
             count = len(queue)
             if not math.isinf(time):
                 count = int(np.searchsorted(queue.times, time, side="left"))
-            if len(heads) > 1 and not math.isinf(heads[1][0]):
-                side = "right" if partition < heads[1][1] else "left"
-                until = int(np.searchsorted(queue.times, heads[1][0], side=side))  # type: ignore[call-overload]
+            if others and not math.isinf(others[0][0]):
+                side = "right" if partition < others[0][1] else "left"
+                until = int(np.searchsorted(queue.times, others[0][0], side=side))  # type: ignore[call-overload]
                 count = min(count, max(until, 1))
             self._join(partition, count)
+
+    def _label_heads(self) -> list[tuple[float, int]]:
+        """When each lane's next label counts, the earliest first; infinity where there is none."""
+        queues = ((lane.labels, partition) for partition, lane in self.lanes.items())
+        heads = [(int(q.times[0]) if len(q) else math.inf, partition) for q, partition in queues]
+        return sorted(heads) or [(math.inf, -1)]
+
+    def _join_quiet(self, time: float) -> None:
+        """Join labels earlier than `time`, lane by lane, up to the first of which may be said more.
+
+        In any order of the lanes they come to the same, and one by one each costs a whole call.
+        """
+        for lane, quiet in [(each, self._quiet(n)) for n, each in self.lanes.items()]:
+            if len(lane.labels):
+                time = min(time, int(lane.labels.times[quiet]))
+        for partition in sorted(self.lanes):
+            times = self.lanes[partition].labels.times
+            self._join(partition, int(np.searchsorted(times, time, side="left")))
+
+    def _quiet(self, partition: int) -> int:
+        """How many of the waiting labels nothing is said of; never all of them."""
+        queue = self.lanes[partition].labels
+        if queue.rows is None:
+            return 0
+        # The last one before a rejected record takes that along.
+        known = queue.rows.labelled_at[: queue.unbroken]
+        return min(self._pipeline.quiet_labels(partition, known), len(known) - 1)
 
     def _join(self, partition: int, count: int) -> None:
         """Join so many labels, in pieces after each of which the position is true."""

@@ -279,6 +279,16 @@ class Pipeline:
             return len(labelled_at)
         return self._to_labelled_batch(part, labelled_at)
 
+    def quiet_labels(self, partition: int, labelled_at: Int64) -> int:
+        """How many of the coming labels can be joined before anything may be said of them.
+
+        Until then it is all one in which order those of several partitions are joined.
+        """
+        part = self._partitions[partition]
+        to_window = notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
+        some = labelled_at[: min(to_window, part.running.room)]
+        return max(0, self._to_labelled_batch(part, some) - 1)
+
     def end_batch(self, partition: int, idle: Idle) -> None:
         """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
         part = self._partitions[partition]

@@ -81,9 +81,7 @@ class Running:
         windows = []
         start = 0
         while start < len(rows):
-            # At least one: a window taken up from a longer setting ends with its next row.
-            room = max(1, self._window_rows - self._healed.rows)
-            stop = min(start + room, len(rows))
+            stop = min(start + self.room, len(rows))
             part = slice(start, stop)
             label, weight = rows.is_fraud[part], rows.weight[part]
             missed = self._missed(rows.x[part])
@@ -94,6 +92,14 @@ class Running:
             if self._healed.rows >= self._window_rows:
                 windows.append(self._full(stop - 1))
         return windows
+
+    @property
+    def room(self) -> int:
+        """How many rows fill the window, at least one.
+
+        A window taken up from a longer setting ends with its next row.
+        """
+        return max(1, self._window_rows - self._healed.rows)
 
     def correct(self, rows: Labelled, was: Int8) -> None:
         """Take rows that were added before, with the label they have now; `was`: (rows,) the old.

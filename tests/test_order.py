@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from consumer.batch import BatchCutter
 from consumer.columns import Labels, Transactions
 from consumer.order import QUEUE_ROWS, Lane, Sequencer
+from consumer.pipeline import Pipeline
 from tests.streams import BATCH, DRIFT, STEP_MS, idle, running, stream
 
 
@@ -18,6 +19,7 @@ class Told:
 
     def __init__(self, rows):
         self.log = []
+        self.quiet = 0
         self._rows = rows
         self._cutters = {}
 
@@ -32,6 +34,9 @@ class Told:
 
     def labels_to_boundary(self, partition, labelled_at):
         return min(1_000, len(labelled_at))
+
+    def quiet_labels(self, partition, labelled_at):
+        return min(self.quiet, len(labelled_at))
 
     def swap_needs_commit(self, partition):
         return False
@@ -151,6 +156,35 @@ def test_labels_of_two_partitions_go_by_their_times():
     times = [entry.removeprefix("label ") for entry in topics.run()]
 
     assert times == ["0@1", "1@2", "1@3", "0@4", "0@5", "1@5", "0@9", "1@10"]
+
+
+def test_labels_of_which_nothing_is_said_go_lane_by_lane():
+    topics = Topics(0, 1)
+    topics.told.quiet = 2
+    topics.transactions(0, 45, 46, end=True)
+    topics.transactions(1, end=True)
+    topics.labels(0, 10, 20, 30, 40, 50, 60, end=True)
+    topics.labels(1, 15, 25, 35, 36, end=True)
+
+    # Of 30 and 35 more may be said: nothing later goes before them, and nothing of a later batch.
+    labels = ["0@10", "0@20", "1@15", "1@25", "0@30", "1@35", "1@36", "0@40"]
+    rest = ["0@45", "0@46", "end 0", "label 0@50", "label 0@60"]
+    assert topics.run() == [*[f"label {name}" for name in labels], *rest]
+
+
+def test_a_rejected_record_goes_before_labels_of_other_lanes_that_are_later():
+    topics = Topics(0, 1)
+    topics.told.quiet = 9
+    topics.transactions(0, end=True)
+    topics.transactions(1, end=True)
+    topics.labels(0, 10, 20, BROKEN, 40, 50, end=True)
+    topics.labels(1, 15, 25, 30, end=True)
+
+    told = topics.run()
+    assert told.index("label 1@15") < told.index("label 0@20")
+    broken = told.index("broken label 0/2")
+    assert told[broken - 1] == "label 0@20"
+    assert broken < told.index("label 1@25")
 
 
 @pytest.mark.parametrize("topic", ["transactions", "labels"])
@@ -339,9 +373,10 @@ def test_a_batch_larger_than_the_limit_is_read_to_its_end():
 ROWS = 7 * BATCH + 3
 END = 2 * ROWS  # beyond the last offset
 LATE_MS = 2 * BATCH * STEP_MS
+AFTERWARDS_MS = 2 * ROWS * STEP_MS  # when every transaction is scored
 
 
-def four_topics():
+def four_topics(late_ms):
     """Transactions and labels of two partitions; the labels late, some out of order or tied.
 
     Where offsets are missing, records are broken: singly, two in a row, first and last.
@@ -350,7 +385,7 @@ def four_topics():
     for partition in (0, 1):
         drifted = stream(ROWS, drift=DRIFT, partition=partition)
         late = STEP_MS * np.random.default_rng(partition).integers(-9, 10, ROWS)
-        labels = replace(drifted.labels, labelled_at=drifted.labels.labelled_at + LATE_MS + late)
+        labels = replace(drifted.labels, labelled_at=drifted.labels.labelled_at + late_ms + late)
         made.append((partition, "transactions", with_gaps(drifted.transactions)))
         made.append((partition, "labels", with_gaps(labels.rows(0, ROWS - 10))))
     return made
@@ -361,15 +396,16 @@ def with_gaps(rows):
     return replace(rows, offset=1 + number + number // 7 + number // 20)
 
 
-def outcome(chunks):
+def outcome(chunks, policy="paper", late_ms=LATE_MS):
     """Everything that comes of it, where `chunks` are (topic, rows) in the order of reading."""
-    with running({"heal.mode": "inline", "watch.conflicts": 99}, partitions=(0, 1)) as pipeline:
+    flags = {"heal.mode": "inline", "heal.policy": policy, "prequential.window_rows": 13}
+    with running({**flags, "watch.conflicts": 99}, partitions=(0, 1)) as pipeline:
         sequencer = Sequencer(
             pipeline, "event_time", idle, reject=lambda at: pipeline.out.events.append(at)
         )
         sequencer.lanes = {0: Lane(), 1: Lane()}
         read = [0] * 4
-        given = four_topics()
+        given = four_topics(late_ms)
         left = [(topic, END) for topic in (2, 0, 3, 1)]  # whatever the chunks leave
         for topic, count in [*chunks, *left]:
             partition, name, rows = given[topic]
@@ -401,9 +437,10 @@ def flat(out):
             strict=True,
         )
     ]
+    # By partition, as they are published.
     labelled = [
         row
-        for r in out.labelled
+        for r in sorted(out.labelled, key=lambda rows: rows.partition)
         for row in zip(r.ids, r.score.tolist(), r.adapter_version.tolist(), strict=True)
     ]
     snapshots = [(s.key, s.value, dict(s.manifest)) for s in out.snapshots]
@@ -432,3 +469,25 @@ def test_the_stream_of_this_property_heals(at_once):
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 60)), max_size=40))
 def test_by_event_time_any_chunks_give_the_same_outputs(at_once, chunks):
     assert outcome(chunks) == at_once
+
+
+@pytest.mark.parametrize("policy", ["paper", "hedge"])
+@pytest.mark.parametrize("late_ms", [LATE_MS, AFTERWARDS_MS])
+def test_labels_lane_by_lane_give_the_outputs_of_labels_one_by_one(policy, late_ms, monkeypatch):
+    monkeypatch.setattr("tests.test_order.with_gaps", lambda rows: rows)
+    told = []
+    labels = Pipeline.labels
+    monkeypatch.setattr(
+        Pipeline,
+        "labels",
+        lambda self, rows, idle: (told.append(rows.ids), labels(self, rows, idle)),
+    )
+
+    by_lane, lane_by_lane = outcome([], policy, late_ms), told.copy()
+    monkeypatch.setattr(Pipeline, "quiet_labels", lambda *_: 0)
+    told.clear()
+
+    assert outcome([], policy, late_ms) == by_lane
+    assert told != lane_by_lane
+    said = [event["event"]["action"] for event in by_lane[-1] if isinstance(event, dict)]
+    assert {"prequential", "batch-labelled"} <= set(said)
