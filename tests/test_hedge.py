@@ -699,6 +699,28 @@ def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_
         assert all(each.admitted == (name == "long_memory") for each in noise)
 
 
+def test_a_committee_is_judged_by_its_members_against_what_they_were():
+    given, mixture = stream(800, drift=DRIFT, seed=5), Mixture(model())
+    y, one = given.labels.is_fraud.astype(np.float32), np.ones(800, np.float32)
+    none = np.zeros((800, 0), np.uint8)
+    rows = Learning(given.transactions.x, y, one, eighths(800), none)
+    heals = Healer(mixture, Segments(settings().segments, model().features))
+    expert = mixture.experts["long_memory"]
+    start = expert.fit(mixture.base, expert.cold(mixture.base), rows, 1).state
+
+    heal = heals.heal(
+        HealRequest({"all": rows}, {FROZEN: {}, expert.name: start}, 2), lambda: False
+    )
+
+    fitted = expert.fit(mixture.base, start, rows, 2)
+    labels = y[fitted.judged]
+    margin = gate.MARGIN_SE_TO_GROW
+    (verdict,) = heal.verdicts
+    assert verdict == gate.judge(
+        expert.name, fitted.logit, fitted.before, labels, one[fitted.judged], margin
+    )
+
+
 def left_behind(regimes):
     """The present regime is kept, with rows that show it."""
     snapshot = Registry("m", "b").snapshot("base", {}, parent=None, reason="")
