@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own name for it
 from torch import Tensor
 
 from consumer.experts.base import Base, Fitted, Learning, Memory, State, View
-from consumer.experts.descent import Early, Numbers, calibrated, descend
+from consumer.experts.descent import Early, Numbers, calibrated, cross_entropy, descend
 
 RATE, STEPS, BATCH, EVERY, PATIENCE = 0.03, 50, 192, 5, 4
 PULL = 0.02  # to the identity, over the root of the rows
@@ -50,17 +50,17 @@ class Scaling:
     def fit(self, base: Base, start: State, rows: Learning, seed: int) -> Fitted:
         """From the start, now and then from the identity too, the better one; then calibration."""
         x, y = torch.tensor(rows.x), torch.from_numpy(rows.y)
-        weight = torch.from_numpy(rows.weight)
         pull = PULL / max(1, len(rows)) ** 0.5
         look = torch.from_numpy(rows.held if rows.held.any() else ~rows.held)
 
         def raw(p: State, x: Tensor) -> Any:
             return base.of(self.moved(p, x)) + p["bias"]
 
+        error = cross_entropy(rows, lambda p, some: raw(p, x[some]))
+
         def loss(p: Numbers, some: Tensor) -> Tensor:
             far = ((p["scale"] - 1) ** 2).sum() + (p["shift"] ** 2).sum()
-            fit = F.binary_cross_entropy_with_logits(raw(p, x[some]), y[some], weight[some])
-            whole: Tensor = fit + pull * far
+            whole: Tensor = error(p, some) + pull * far
             return whole
 
         def learnt(one: State) -> tuple[float, Numbers]:

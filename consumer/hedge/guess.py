@@ -57,7 +57,10 @@ class Guesser:
         return self._training is not None
 
     def is_moved(self, batches: Sequence[Float32], held: str | None) -> bool:
-        """Are these batches, (rows, features) each, others than training's? `held`: what counts."""
+        """Are these batches, (rows, features) each, others than training's rows?
+
+        `held`: the guess that counts. A batch that was in the last call is not ranked again.
+        """
         assert self._ranks is not None
         known = {id(x): (x, ranks) for x, ranks in self._ranked}
         self._ranked = [known.get(id(x)) or (x, self._ranks.of(x)) for x in batches]
