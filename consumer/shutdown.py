@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import sys
@@ -14,6 +15,8 @@ from consumer.loop import Loop
 # librdkafka waits up to a minute for a broker that is gone; who sent a signal does not. To leave at
 # once is safe: what is not committed was never visible.
 PATIENCE_S = 10
+# A C library that keeps Python's lock keeps every thread of Python's; who ends it then is none.
+LOCKED_S = 5
 
 
 @contextmanager
@@ -33,6 +36,7 @@ def signals(loop: Loop) -> Iterator[None]:
 
     def stop(number: int, _: object) -> None:
         if not timer.is_alive():
+            faulthandler.dump_traceback_later(PATIENCE_S + LOCKED_S, exit=True)
             timer.start()
         loop.stop(signal.Signals(number).name)
 
@@ -46,5 +50,6 @@ def signals(loop: Loop) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+        faulthandler.cancel_dump_traceback_later()
         for number, handler in before.items():
             signal.signal(number, handler)

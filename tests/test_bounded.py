@@ -52,6 +52,19 @@ def test_a_call_that_comes_back_too_late_is_the_last(bounded):
     assert not done
 
 
+def test_a_call_can_give_up_on_itself(bounded):
+    done = []
+
+    def gives_up():
+        bounded.give_up()
+        done.append(1)  # type: ignore[unreachable]
+
+    with pytest.raises(Unanswered):
+        bounded((60, gives_up), (60, lambda: done.append(2)))
+    time.sleep(0.2)
+    assert not done
+
+
 def test_what_fails_beside_a_call_is_raised_once_the_call_has_ended(bounded):
     done = []
 

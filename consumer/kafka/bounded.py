@@ -12,7 +12,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 # Seconds within which a function comes back, and the function.
 Call = tuple[float, Callable[[], Any]]
@@ -59,6 +59,13 @@ class Bounded:
                 if error is not None:
                     raise error
         return found
+
+    def give_up(self) -> NoReturn:
+        """Within a call: have it given up on at once. It never goes on."""
+        self._given_up = True
+        self._ends.put((None, Unanswered("no answer")))
+        while True:
+            threading.Event().wait()
 
     def close(self) -> None:
         """End the thread as soon as no call holds it."""

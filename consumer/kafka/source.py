@@ -42,8 +42,9 @@ GATHER_MOST_S = 0.1
 # Heartbeats are librdkafka's own thread's, whatever ours does: ten seconds without one is a process
 # that is gone, not one that is busy.
 SESSION_MS = 10_000
-# Closing takes milliseconds; what it may wait for is of no use to who begins anew.
-ABANDON_S = 5.0
+# Closing takes milliseconds, and as long as the last commit may. Who begins anew has no use for
+# what it may wait for.
+CLOSE_S, ABANDON_S = 120.0, 5.0
 _NO_MEMBER = {
     KafkaError.FENCED_INSTANCE_ID,
     KafkaError.UNKNOWN_MEMBER_ID,
@@ -52,7 +53,7 @@ _NO_MEMBER = {
 
 
 class Rebalance(Protocol):
-    """What follows the group's decisions; called while polling, on the same thread."""
+    """What follows the group's decisions; called while the loop polls, or waits to have left."""
 
     def assigned(
         self, partitions: Sequence[int], committed: dict[tuple[str, int], int]
@@ -97,7 +98,7 @@ class Source:
             self._gather_s = min(GATHER_MOST_S, GATHER_SHARE * settings.commit.interval_ms / 1000)
         self._done: set[tuple[str, int]] = set()
         self._assigned: set[int] = set()
-        self._closing = False
+        self._leaving: Bounded | None = None
         self._abandoned = False
         self._evicted = False
         self._consumer = client.build(
@@ -236,16 +237,19 @@ class Source:
 
     def close(self) -> None:
         """Leave, until we start again or the group misses us."""
-        self._closing = True
-        self._consumer.close()
+        self._leave(CLOSE_S)
 
     def abandon(self) -> None:
         """Leave without a word to anybody; waits a moment for a broker that does not answer."""
         self._abandoned = True
-        bounded = Bounded()
-        with suppress(Unanswered, KafkaException):
-            bounded((ABANDON_S, self.close))
-        bounded.close()
+        with suppress(KafkaException):
+            self._leave(ABANDON_S)
+
+    def _leave(self, within_s: float) -> None:
+        self._leaving = Bounded()
+        with suppress(Unanswered):
+            self._leaving((within_s, self._consumer.close))
+        self._leaving.close()
 
     def _take(self, polled: Polled, messages: Sequence[Message]) -> None:
         runs: dict[tuple[str | None, int | None], list[Message]] = {}
@@ -294,8 +298,12 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, given: list[TopicPartition]) -> None:
         numbers = sorted(place.partition for place in given)
-        # While we leave, the group may still answer that we came; no broker answers us any more.
-        if numbers and not (self._closing or self._evicted):
+        if self._leaving is not None:
+            # The group answers that we came. Whoever tells librdkafka so now may wait for ever, all
+            # of Python with it: its group is gone, and what is asked of it is dropped (2.16; as in
+            # https://github.com/confluentinc/librdkafka/issues/4041).
+            self._leaving.give_up()
+        if numbers and not self._evicted:
             self._begin(numbers)
 
     def _begin(self, numbers: list[int]) -> None:

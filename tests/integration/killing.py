@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from consumer import failpoints
 from consumer.command_line import INTERRUPTED
 from consumer.settings import Settings
@@ -39,6 +41,15 @@ class Run:
         """Has it not ended yet?"""
         return self.process.poll() is None
 
+    def end(self) -> int:
+        """Its status. One that does not end says where it hangs."""
+        try:
+            return self.process.wait(timeout=RUN_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)  # PYTHONFAULTHANDLER
+            self.process.wait()
+            pytest.fail(f"no end within {RUN_S} s:\n{self.said.read_text()[-8_000:]}")
+
 
 # A failpoint at which the run is to die, or what is done to it while it is at work.
 Way = str | Callable[[Run], None]
@@ -62,7 +73,7 @@ def stopped_at_any_moment(run: Run) -> None:
     """Tell it to stop: where it still imports, that interrupts it before anything was begun."""
     time.sleep(run.draw.uniform(1.5, 6.0))
     run.process.terminate()
-    code = run.process.wait(timeout=RUN_S)
+    code = run.end()
     assert code in (0, INTERRUPTED, -signal.SIGINT, -signal.SIGTERM), run.said.read_text()[-4_000:]
 
 
@@ -102,17 +113,22 @@ def run_and_kill(
     for number, way in enumerate([*ways, None]):
         if number % 2:
             shutil.rmtree(cache, ignore_errors=True)
-        environment = {**os.environ, "REFLEXIVE_FAILPOINT_LOG": str(log)}
+        environment = {
+            **os.environ,
+            "PYTHONFAULTHANDLER": "1",
+            "REFLEXIVE_FAILPOINT_LOG": str(log),
+        }
         if isinstance(way, str):
             environment["REFLEXIVE_FAILPOINT"] = way
         arguments = command(settings, model, "--until-end", "--set", f"join.cache_dir={cache}")
         said = folder / f"said-{number}"
         with said.open("wb") as out:
             process = subprocess.Popen(arguments, stderr=out, env=environment)
+        run = Run(process, said, number / len(ways), draw)
         try:
             if callable(way):
-                way(Run(process, said, number / len(ways), draw))
-            code = process.wait(timeout=RUN_S)
+                way(run)
+            code = run.end()
         finally:
             process.kill()
         if not callable(way):  # else it has looked itself

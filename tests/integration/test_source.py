@@ -1,7 +1,10 @@
 """Reading: records that come one after the other together, and a group that moves."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import pytest
@@ -13,7 +16,7 @@ from consumer.kafka.record import Run
 from consumer.kafka.source import Source
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
-from tests.integration import consuming
+from tests.integration import consuming, leaving
 
 
 class Alone:
@@ -97,3 +100,11 @@ def test_where_few_are_there_more_are_waited_for(
     finally:
         later.join()
         source.abandon()
+
+
+def test_one_that_leaves_while_it_comes_does_not_wait_for_ever(
+    broker: Broker, names: Names, create_topics: CreateTopics
+) -> None:
+    create_topics(names.transactions, names.labels)
+    command = [sys.executable, "-m", leaving.__name__, broker.bootstrap, *astuple(names)]
+    subprocess.run(command, check=True, timeout=90)
