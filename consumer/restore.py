@@ -226,7 +226,8 @@ class Checkpoint:
         )
 
 
-FORMAT = 3
+# Of checkpoints, and of what experts keep in the registry: another shape is another format.
+FORMAT = 4
 
 
 def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) -> Checkpoint | None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from consumer import experts
+from consumer import experts, restore
 from consumer.experts import long_memory
 from consumer.experts.alignment import shift
 from consumer.experts.base import Learning, View
@@ -276,3 +276,35 @@ def test_rows_that_are_ranked_fit_as_well_as_rows(then, now, first):
     apart = np.concatenate([ranks.of(now[:first]), ranks.of(now[first:])], axis=1)
 
     assert ranks.fits(apart) == pytest.approx(fits(now, sample), rel=1e-9)
+
+
+# By format of checkpoints: what lies in a registry is read by the same shapes, or not at all.
+SHAPES = {
+    4: {
+        "adapter": {"scale": (), "slope": (), "bias": ()},
+        "scaling": {"scale": (3,), "shift": (3,), "slope": (), "bias": ()},
+        "tuned": {"scale": (3,), "shift": (3,), "slope": (), "bias": ()},
+        "long_memory": {"scale": (2, 3), "shift": (2, 3), "slope": (2,), "bias": (2,)},
+        "residual": {"weights": (8,)},
+        "recent": {"weights": (8,)},
+        "sparse": {"weights": (8,), "covariance": (8, 8)},
+        "trees": {"feature": (64, 4), "above": (64, 4), "leaf": (64, 16), "slope": (), "bias": ()},
+        "alignment": {"shift": (3,)},
+        "prevalence": {"bias": ()},
+        "base_rate": {"logit": ()},
+    }
+}
+
+
+def test_other_numbers_are_another_format(mixture):
+    """Where this fails for a good reason, `restore.FORMAT` goes up, and its entry here."""
+    shapes = {
+        name: {
+            key: tuple(tensor.shape)
+            for key, tensor in expert.cold(mixture.base).items()
+            if not key.startswith("adapter.")  # of the model's own network
+        }
+        for name, expert in mixture.experts.items()
+        if name != FROZEN
+    }
+    assert shapes == SHAPES[restore.FORMAT]

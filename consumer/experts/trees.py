@@ -24,8 +24,6 @@ from consumer.model import FARTHEST
 
 TREES, DEPTH, RATE = 64, 4, 0.25
 BINS = 32  # of each feature, as many rows in each
-# Answer k lies in byte k; times this it also lies in bit 24 + k, and no two bits meet.
-_GATHER = sum(1 << (24 - 7 * k) for k in range(DEPTH))
 RIDGE = 3.0  # on a leaf's value, in rows of the greatest curvature times four
 PATIENCE, LEAST_GAIN = 10, 1e-5  # trees without a gain on held rows, and what is one
 
@@ -42,13 +40,15 @@ class Trees:
 
     def logit(self, state: State, view: View) -> Tensor:
         """Log odds of fraud, (rows,)."""
-        asked = view.x.index_select(1, state["feature"].reshape(-1))
-        yes = asked > state["above"].reshape(-1)  # (rows, trees * DEPTH), a byte each
-        # The four answers of a tree read as one number, and their bits brought together: 0.9 us a
-        # row in place of 3.6 by shifts and sums over 64-bit numbers.
-        way = ((yes.view(torch.int32) * _GATHER) >> 24) & (2**DEPTH - 1)  # (rows, trees)
-        first = torch.arange(TREES) * 2**DEPTH
-        boost = torch.take(state["leaf"], way + first).sum(dim=1)
+        # Question by question, each of all rows: what lies together is compared, and added up as
+        # bytes, dozens at once.
+        asked = view.x.T.contiguous().index_select(0, state["feature"].T.reshape(-1))
+        yes = (asked > state["above"].T.reshape(-1, 1)).view(torch.uint8)
+        answers = yes.view(DEPTH, TREES, -1)
+        way = answers[-1]  # (trees, rows)
+        for k in reversed(range(DEPTH - 1)):
+            way = way * 2 + answers[k]
+        boost = state["leaf"].gather(1, way.to(torch.int64)).sum(dim=0)
         logit: Tensor = state["slope"] * view.frozen + state["bias"] + boost
         return logit.clamp(-FARTHEST, FARTHEST)
 

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from consumer import restore
 from consumer.errors import KafkaUnavailableError, ThresholdError
+from consumer.kafka.reader import read_all
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
 from consumer.settings import Settings, load
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
-from tests.integration import consuming
+from tests.integration import commands, consuming, killing
 
 
 def start(settings: Settings, model: Path, *more: str) -> subprocess.Popen[str]:
@@ -354,3 +357,20 @@ def test_sigterm_ends_it_though_the_broker_is_gone(tmp_path: Path) -> None:
     assert process.returncode == 1
     assert "no Kafka broker answers; trying on" in said
     assert said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
+
+
+def test_a_checkpoint_of_another_format_is_refused_in_one_line(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    consuming.send(settings, consuming.rows(500, seed=6), range(500))
+    consuming.consume(settings, consuming.model(tmp_path / "model"))
+    topic = settings.topic("checkpoints")
+    *_, last = (orjson.loads(each.value or b"{}") for each in read_all(settings.kafka, topic))
+    consuming.send_raw(settings, topic, [orjson.dumps({**last, "format": 3})])
+
+    line = commands.refused(*killing.command(settings, tmp_path / "model", "--until-end")[3:])
+
+    assert f"{topic}[0]: a checkpoint of format 3, this program reads {restore.FORMAT}." in line
+    assert "another application_id" in line
