@@ -232,7 +232,7 @@ def main() -> None:
             "All but the last two are medians; the ratio is that of two runs of the same round. "
             "The intervals hold the median 19 times of 20. The last column is the time that "
             "exactly once took longer, divided by its commits. Behind a backlog a commit comes "
-            "where a turn of the loop ends, at 10,000 rows at the latest (`commit.max_rows`). "
+            "where a turn of the loop ends, at 50,000 rows at the latest (`commit.max_rows`). "
             "Where the rows a commit are the same on both lines, the two settings have not been "
             "told apart: a turn of the loop took longer than either.",
             "",

@@ -30,7 +30,7 @@ from consumer.kafka.bounded import nothing
 from consumer.kafka.dead_letters import DeadLetter
 from consumer.kafka.reader import Reader, ends
 from consumer.kafka.sink import Sink
-from consumer.kafka.source import Polled, Source
+from consumer.kafka.source import POLL_RECORDS, Polled, Source
 from consumer.model_directory import Model
 from consumer.order import Lane, Queue, Sequencer
 from consumer.orders import Orders
@@ -50,6 +50,8 @@ IDLE_POLL_S = 0.1
 # A heal in flight at shutdown gets so long to end before it is discarded; the rest of a shutdown
 # takes well under a second, and five are promised.
 CLOSE_S = 2.0
+# A commit takes the broker some 15 ms; to decode a record takes 1 us.
+COMMIT_RECORDS = 3 * POLL_RECORDS
 # Waiting for an inline heal, the loop commits what it has before the broker's patience is at stake.
 WAIT_COMMIT_S = 1.0
 
@@ -346,8 +348,8 @@ class Loop:
         """
         return max(0.0, self._commits_at - time.monotonic())
 
-    def _poll(self, wait_s: float) -> Polled:
-        polled = self._source.poll(wait_s, self._to_commit_s)
+    def _poll(self, wait_s: float, most: int = POLL_RECORDS) -> Polled:
+        polled = self._source.poll(wait_s, self._to_commit_s, most=most)
         self._polled_at = time.monotonic()
         if self._profile is not None and polled.records:
             self._profile.begin()
@@ -358,7 +360,7 @@ class Loop:
 
         Polled before: polling may give partitions away, and that commits.
         """
-        polled = [self._poll(0)]
+        polled = [self._poll(0, COMMIT_RECORDS)]
 
         def decode() -> None:
             if polled:

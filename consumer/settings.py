@@ -380,7 +380,7 @@ class Commit(Section):
         description="Milliseconds from one commit to the next; what comes after a quiet time is "
         "committed at once.",
     )
-    max_rows: int = Field(10_000, ge=1, description="Scored rows that force a commit.")
+    max_rows: int = Field(50_000, ge=1, description="Scored rows that force a commit.")
 
 
 class Audit(Section):

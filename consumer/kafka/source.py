@@ -142,10 +142,13 @@ class Source:
             and len(self._done) == 2 * len(self._assigned)
         )
 
-    def poll(self, timeout_s: float, to_commit_s: float = 0.0) -> Polled:
+    def poll(
+        self, timeout_s: float, to_commit_s: float = 0.0, *, most: int = POLL_RECORDS
+    ) -> Polled:
         """Wait up to `timeout_s` for a first record, then take what is there or about to come.
 
-        `to_commit_s`: in so many seconds the next commit is due, and no more is waited for then.
+        `to_commit_s`: in so many seconds the next commit is due, and no more is waited for then;
+        `most`: records.
 
         Raises: EvictedError where the group gave us up or takes another process for us;
         KafkaUnavailableError where the broker refuses.
@@ -156,7 +159,7 @@ class Source:
             first = self._consumer.poll(timeout_s)
         if first is not None:
             with self._stage("poll"):
-                found = [first, *self._consumer.consume(POLL_RECORDS, timeout=0)]
+                found = [first, *self._consumer.consume(most, timeout=0)]
             gather_s = min(self._gather_s, commits_at - time.monotonic())
             waits = timeout_s > 0 and gather_s > 0 and self._ends is None
             if waits and len(found) < FEW_RECORDS:
