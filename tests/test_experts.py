@@ -278,6 +278,22 @@ def test_rows_that_are_ranked_fit_as_well_as_rows(then, now, first):
     assert ranks.fits(apart) == pytest.approx(fits(now, sample), rel=1e-9)
 
 
+def test_an_adapter_state_counts_as_the_networks_own_adapter_would():
+    module = model().module
+    draws = torch.Generator().manual_seed(4)
+    h = torch.randn(500, 64, generator=draws)
+    state = {
+        name: torch.randn(tensor.shape, generator=draws)
+        for name, tensor in module.adapter_state().items()
+    }
+    given = module.logit(h, state)
+
+    with torch.no_grad():
+        for name, parameter in module.adapter_parameters().items():
+            parameter.copy_(state[name])
+        assert torch.allclose(given, module.logit(h), rtol=1e-4, atol=1e-4)
+
+
 # By format of checkpoints: what lies in a registry is read by the same shapes, or not at all.
 SHAPES = {
     4: {
