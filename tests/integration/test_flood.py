@@ -148,10 +148,12 @@ def test_a_flood_read_during_a_commit_is_said(
     send(settings, names.transactions, BROKEN)
     poll = Source.poll
 
-    def only_at_commits(source: Source, timeout_s: float, to_commit_s: float = 0.0) -> Polled:
+    def only_at_commits(
+        source: Source, timeout_s: float, to_commit_s: float = 0.0, *, most: int
+    ) -> Polled:
         if source._assigned and timeout_s > 0:
             return Polled()
-        return poll(source, timeout_s or 10.0, to_commit_s)
+        return poll(source, timeout_s or 10.0, to_commit_s, most=most)
 
     monkeypatch.setattr(Source, "poll", only_at_commits)
 
