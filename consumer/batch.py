@@ -59,6 +59,12 @@ class BatchCutter:
         self._latest = max(self._latest, latest) if self.seen else latest
         self.seen += len(event_time)
 
+    @property
+    def is_complete(self) -> bool:
+        """Do the records taken make a batch?"""
+        lasts = self._latest - self._earliest >= self.span_ms
+        return (self.seen >= self.rows and lasts) or self.seen >= self.most * self.rows
+
     def end(self) -> None:
         """Begin the next batch."""
         self.seen = 0

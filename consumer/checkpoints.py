@@ -149,7 +149,7 @@ class Checkpoints:
             state,
             position,
             active,
-            None if rows is None else rows.x,
+            rows,
             restore.labelled(reader, settings, features, number, count),
             restore.labelled(reader, settings, features, number, remembered, corrected=True),
             unweighed,

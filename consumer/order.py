@@ -231,11 +231,13 @@ class Sequencer(Generic[R]):
         if self._pipeline.swap_needs_commit(partition):
             self._commit()
         lane = self.lanes[partition]
-        queue, count = lane.transactions, self._cut(partition)
-        if count is not None:
+        queue, ends = lane.transactions, self._cut(partition)
+        assert queue.rows is not None
+        ends = self._pipeline.rows_to_change(partition, queue.rows.x[:ends]) or ends
+        if ends is not None:
             # Before scoring, which may wait for a heal and commit: that the batch is to end.
-            lane.ends_at = int(queue.times[count - 1])
-        rows = count or len(queue)
+            lane.ends_at = int(queue.times[ends - 1])
+        rows = ends or len(queue)
         self._turn(queue, rows)
         self._pipeline.score(queue.take(rows), self._idle)
 

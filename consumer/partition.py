@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.columns import Float32, Int64, Labelled
+from consumer.columns import Int64, Labelled, Transactions
 from consumer.decision import Reviews
 from consumer.join import Join
-from consumer.policy import HEALTHY
+from consumer.policy import HEALTHY, MonitorBatch
 from consumer.registry import InForce, Place
 from consumer.rule_evidence import RuleEvidence
 from consumer.running import Running
@@ -32,7 +32,7 @@ class Restored:
     state: Mapping[str, Any]  # of `Partition.state`
     position: int  # offset of the next transaction to score
     active: InForce | None = None  # for the batch in progress
-    rows: Float32 | None = None  # of the batch in progress, where the policy remembers
+    rows: Transactions | None = None  # of the batch in progress, where the policy remembers
     labelled: Labelled | None = None  # joined rows that no labelled batch has taken
     memory: Labelled | None = None  # and those that the policy remembers,
     unweighed: int = 0  # of which so many, the last ones, wait for the end of the batch
@@ -75,7 +75,7 @@ class Partition:
     rules: RuleEvidence
     reviews: Reviews
     active: InForce | None = None  # for the rows of the current batch
-    rows: list[Float32] = field(default_factory=list)  # of it, where the policy remembers
+    rows: list[Transactions] = field(default_factory=list)  # of it, where the policy remembers
     start_ms: int = 0  # event time of its first
     state: str = HEALTHY  # when the current batch began
     batches: int = 0
@@ -102,6 +102,22 @@ class Partition:
     def labelled_at(self) -> Int64:
         """When their labels came, (rows,)."""
         return np.concatenate([_NO_TIMES, *(rows.labelled_at for rows in self.labelled)])
+
+    def monitor_batches(self) -> list[MonitorBatch]:
+        """What the batch that ends now hands to the policy: two, where a change began within it."""
+        assert self.place is not None
+        x = np.concatenate([rows.x for rows in self.rows])
+        part = not self.watch.is_whole
+        change = self.watch.change
+        if not change:
+            return [MonitorBatch(x, self.first_offset, self.start_ms, self.place, part=part)]
+        offset = int(np.concatenate([rows.offset for rows in self.rows])[change])
+        start_ms = int(np.concatenate([rows.event_time for rows in self.rows])[change])
+        before = replace(self.place, offset=offset - 1, time_ms=start_ms)
+        return [
+            MonitorBatch(x[:change], self.first_offset, self.start_ms, before, part=True),
+            MonitorBatch(x[change:], offset, start_ms, self.place, part=True),
+        ]
 
     def checkpoint(self) -> dict[str, Any]:
         """What `load` needs, as plain data; of the rows themselves only how many there are."""
@@ -142,7 +158,8 @@ class Partition:
             self.join.resume(state["join"])
         if "watch" not in state:
             return  # of another model: only the rows that wait for labels are worth keeping
-        self.watch.load(state["watch"])
+        x = None if restored.rows is None else restored.rows.x
+        self.watch.load(state["watch"], x)
         self.active = restored.active
         self.place = Place(**state["place"]) if state["place"] else None
         self.alarm, self.unanswered = tuple(state["alarm"]), tuple(state["unanswered"])

@@ -28,7 +28,7 @@ from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.partition import DeadLetters, Partition, Restored
 from consumer.policies import policy_of
-from consumer.policy import Idle, MonitorBatch
+from consumer.policy import Idle
 from consumer.profile import Stage, off
 from consumer.registry import Activation, InForce, Place, Registry
 from consumer.rule_evidence import RuleEvidence
@@ -118,7 +118,7 @@ class Pipeline:
         settings = self._settings
         for number in partitions:
             part = Partition(
-                Watch(settings, self._model),
+                Watch(settings, self._model, ends_early=self.healing.remembers),
                 Join(
                     number,
                     len(self._model.features),
@@ -188,6 +188,13 @@ class Pipeline:
         """How many of the coming records end the partition's monitor batch; None: not all do."""
         return self._partitions[partition].watch.rows_to_end(event_time)
 
+    def rows_to_change(self, partition: int, x: Float32) -> int | None:
+        """How many of the coming records of the batch, `x: (rows, features)`, show a change.
+
+        The batch ends there then, and what is left of it is the next one.
+        """
+        return self._partitions[partition].watch.rows_to_change(x)
+
     def swap_needs_commit(self, partition: int) -> bool:
         """Would the batch about to begin swap the adapter for a second time since `committed`?"""
         part = self._partitions[partition]
@@ -237,7 +244,7 @@ class Pipeline:
             part.active.provisional,
         )
         if self.healing.remembers:
-            part.rows.append(transactions.x)
+            part.rows.append(transactions)
         probability = thresholds.watch_conflict_probability
         with self._stage("watch"):
             part.watch.take(transactions.event_time, transactions.x, score, probability)
@@ -294,6 +301,8 @@ class Pipeline:
         part = self._partitions[partition]
         assert part.place is not None
         rows = part.watch.rows
+        batches = part.monitor_batches() if self.healing.remembers else []
+        part.rows = []
         with self._stage("watch"):
             signal = part.watch.end(self.healing.thresholds)
         part.reviews.batch_ended()
@@ -309,10 +318,8 @@ class Pipeline:
             self.healing.collect()
         self._rest_labelled(part, idle)
         with self._stage("heal"):
-            if self.healing.remembers:
-                x, part.rows = np.concatenate(part.rows), []
-                batch = MonitorBatch(x, part.first_offset, part.start_ms, part.place)
-                self.healing.batch_ended(batch, idle)
+            if batches:
+                self.healing.batch_ended(batches, idle)
 
     def settle(self, idle: Idle) -> None:
         """At the end of both topics: wait until no heal is open, and say what came to be."""

@@ -41,6 +41,7 @@ class MonitorBatch:
     first_offset: int
     start_ms: int  # event time of the first row
     place: Place  # of the last row
+    part: bool = False  # of one that a change cut short, or of what was left of it
 
     def __len__(self) -> int:
         return len(self.x)
@@ -131,8 +132,8 @@ class Policy(ABC):
     def corrected(self, rows: Labelled) -> None:
         """Take rows, joined before, whose labels have changed."""
 
-    def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
-        """Take a monitor batch."""
+    def batch_ended(self, batches: Sequence[MonitorBatch], idle: Idle) -> None:
+        """Take a monitor batch: as two, where a change began within it."""
 
     # --- Orders from people ---
 

@@ -416,3 +416,79 @@ def test_a_change_that_harms_nobody_is_withdrawn_and_its_like_no_longer_said():
     assert max(changed) < 4 * CLEAN
     healed, frozen = losses(out, given)
     assert healed < frozen + 0.01
+
+
+WIDE = {"batch.rows": 100}  # where fewer rows show a change
+
+
+def within_a_batch(rows=6_000):
+    """Back and forth, each time in the midst of a batch of a hundred."""
+    given = stream(rows, seed=5)
+    x = given.transactions.x.copy()
+    x[1_950:4_030, V14] -= 1.5 * DRIFT
+    return Stream(replace(given.transactions, x=x), given.labels)
+
+
+@pytest.mark.parametrize("late_ms", [0, NEVER])
+def test_a_batch_ends_where_a_change_shows_and_the_rest_of_it_is_another(late_ms):
+    given = within_a_batch()
+
+    out = ran(given, WIDE, late_ms=late_ms)
+
+    changed, back = said(out, "regime-changed")[-2:]
+    assert 1_950 < changed["offset"] < 1_999
+    assert abs((changed["since_ms"] - START_MS) // STEP_MS - 1_950) <= 10
+    assert 4_030 < back["offset"] < 4_080
+    (recognised,) = said(out, "regime-recognised")
+    assert recognised["offset"] == back["offset"]
+    batches = said(out, "batch-monitored")
+    assert sum(each["rows"] for each in batches) == len(given)
+    # Elsewhere they end where they would have.
+    short = [(each["first_offset"], each["rows"]) for each in batches if each["rows"] < 100]
+    ends = [first + rows for first, rows in short]
+    assert ends == [changed["offset"] + 1, 2_000, back["offset"] + 1, 4_100]
+    assert [b["batch"] for b in batches] == [*range(1, len(given) // 100 + 3)]
+    begun = [each.place.offset for each in out.activations]
+    assert back["offset"] + 1 in begun
+    assert all(offset % 100 == 0 or offset in ends for offset in begun)
+
+
+@pytest.mark.parametrize("size", [37, 100, 1_000])
+def test_how_rows_come_says_nothing_of_where_a_batch_ends(size):
+    given, told = within_a_batch(4_200), []
+    for chunk in (len(given), size):
+        batches: list[dict[str, object]] = []
+        rows = [given.transactions.rows(at, at + chunk) for at in range(0, len(given), chunk)]
+        with Driver(settings(HEDGE | WIDE), model()) as driver:
+            driver.run(
+                [(each, None) for each in rows],
+                lambda out, to=batches: to.extend(said(out, "batch-monitored")),
+            )
+        told.append(batches)
+    assert told[0] == told[1]
+    assert len(told[0]) == 44
+
+
+def test_the_published_policy_keeps_to_its_batches():
+    given = within_a_batch()
+    out = ran(given, WIDE | {"heal.policy": "paper"})
+    assert {each["rows"] for each in said(out, "batch-monitored")} == {100}
+
+
+def test_a_regime_that_a_few_rows_look_like_is_left_again():
+    given = stream(4_500, seed=6)
+    x = given.transactions.x.copy()
+    x[1_500:3_000, V14] -= 1.5 * DRIFT
+    x[3_000:, V14] -= 0.3 * DRIFT  # near to where it was
+    given = Stream(replace(given.transactions, x=x), given.labels)
+
+    out = ran(given, WIDE, late_ms=NEVER)
+
+    changed = said(out, "regime-changed")
+    (recognised,) = said(out, "regime-recognised")
+    assert recognised["regime"] == 0
+    assert recognised["offset"] < 3_050
+    assert [each["regime"] for each in changed] == [1, 2, 3]
+    assert "not those of regime 0" in changed[-1]["reasons"][0]
+    assert changed[-1]["offset"] < 3_900
+    assert changed[-1]["since_ms"] == changed[-2]["since_ms"]

@@ -414,3 +414,23 @@ def test_of_a_skewed_feature_rare_values_in_one_batch_are_no_change():
         return found
 
     assert alarms([9.8]) == 0 < alarms([])
+
+
+def test_a_part_of_a_batch_weighs_its_share():
+    rng = np.random.default_rng(6)
+    parted, whole = (FeatureChange(["a"], [1.0]) for _ in range(2))
+    for watch in (parted, whole):
+        assert watch.add(np.array([0.1]), 100) is None
+    for _ in range(500):
+        x = rng.normal(size=(100, 1))
+        cut = int(rng.integers(5, 40))
+        found = [parted.add(part.mean(axis=0), len(part), part=True) for part in (x[:cut], x[cut:])]
+        assert [*found, whole.add(x.mean(axis=0), 100)] == [None] * 3
+
+    # 1.5 times the root of 20: as of no more rows.
+    assert dict(_newest(parted)) == pytest.approx(dict(_newest(whole)), abs=0.02)
+    assert dict(_newest(whole))[1] == pytest.approx(1.5 * 20**0.5, abs=0.1)
+
+
+def _newest(watch):
+    return [(n, z[0]) for n, z, _ in watch.compare(np.array([1.5]), 20, part=True) if n == 1]

@@ -29,6 +29,10 @@ class Told:
     def rows_to_batch_end(self, partition, event_time):
         return self._cutter(partition).cut(event_time)
 
+    def rows_to_change(self, partition, x):
+        shown = np.flatnonzero(x[:, 0])
+        return int(shown[0]) + 1 if len(shown) else None
+
     def resume(self, idle):
         pass
 
@@ -65,11 +69,10 @@ class Topics:
         self.sequencer.lanes = {partition: Lane() for partition in partitions}
         self._next = {}
 
-    def transactions(self, partition, *times, end=False):
+    def transactions(self, partition, *times, end=False, change=None):
         at, offset, broken = self._take("transaction", partition, times)
-        rows = Transactions(
-            partition, _ids(partition, at), at, np.zeros((len(at), 1), np.float32), offset
-        )
+        x = (at == change).astype(np.float32)[:, None]  # where the time of one shows a change
+        rows = Transactions(partition, _ids(partition, at), at, x, offset)
         self._put(self.sequencer.lanes[partition].transactions, rows, broken, end)
 
     def labels(self, partition, *times, end=False):
@@ -121,6 +124,19 @@ def test_by_event_time_the_earliest_of_two_partitions_goes_first():
         *("1@5", "1@25", "0@10", "0@20", "end 0", "end 1"),
         *("1@26", "1@45", "0@30", "0@40", "end 0", "end 1"),
     ]
+
+
+def test_a_batch_ends_where_its_rows_show_a_change():
+    topics = Topics(0, rows=3)
+    topics.transactions(0, 10, 20, 30, 40, 50, 60, change=20)
+    topics.labels(0, 15, 25, end=True)
+
+    # Labels between its end and the first row after it are joined between the two.
+    assert topics.run() == ["0@10", "0@20", "label 0@15", "end 0", "label 0@25", *_rest(topics)]
+
+
+def _rest(topics):
+    return ["0@30", "0@40", "0@50", "end 0"]
 
 
 def test_labels_go_between_and_at_a_tie_after_the_transaction():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.columns import Float64
+from consumer.reference import as_skewed
 
 BEFORE = 5  # batches, at least
 # Standard errors, by the number of last batches: a step shows in few, a small change in many.
@@ -36,44 +37,55 @@ class Change:
 
 
 class _History:
-    """Batches since the last change: the newest ones, and sums over those before."""
+    """Batches since the last change: the newest ones, and sums over those before.
+
+    Each weighs one, and a part of a batch its share.
+    """
 
     def __init__(self, newest: int) -> None:
         self._newest = newest  # how many are kept
-        self.last: list[Float64] = []
-        self._count: int
-        self._total: Any
-        self._squares: Any
-        self._before: Any  # the newest of those before
+        self._last: list[tuple[Any, Any]] = []  # weight, value
+        self._count: int  # of those before
+        self._sums: Any  # of their weights, of their values, and of the squares of these
+        self._before: tuple[Any, Any]  # the newest of them
         self._jumps: Any  # half the squared differences of neighbours: no trend raises them
         self.cut(0)
 
-    def add(self, value: Float64) -> None:
+    def add(self, value: Any, weight: Any = 1.0) -> None:
         """The newest batch."""
-        self.last.append(value)
-        if len(self.last) > self._newest:
-            old = self.last.pop(0)
+        self._last.append((weight, value))
+        if len(self._last) > self._newest:
+            weight, value = self._last.pop(0)
             if self._count:
-                self._jumps = self._jumps + (old - self._before) ** 2 / 2
+                its, before = self._before
+                self._jumps = self._jumps + (value - before) ** 2 / (1 / weight + 1 / its)
             self._count += 1
-            self._total = self._total + old
-            self._squares = self._squares + old**2
-            self._before = old
+            self._sums = self._with(self._sums, [(weight, value)])
+            self._before = weight, value
 
-    def before(self, batches: int) -> tuple[int, Any, Any]:
-        """Of all but the last so many: how many, their sum, and that of their squares."""
-        more = self.last[:-batches]
-        return (
-            self._count + len(more),
-            self._total + sum(more),
-            self._squares + sum(each**2 for each in more),
-        )
+    @staticmethod
+    def _with(sums: Any, more: Sequence[tuple[Any, Any]]) -> Any:
+        weights, values, squares = sums
+        for weight, value in more:
+            weights = weights + weight
+            values = values + weight * value
+            squares = squares + weight * value**2
+        return weights, values, squares
+
+    def before(self, batches: int) -> tuple[Any, Any, Any]:
+        """Of all but the last so many: their weight, their sum, and that of their squares."""
+        return self._with(self._sums, self._last[:-batches])  # type: ignore[no-any-return]
+
+    def newest(self, batches: int) -> tuple[Any, Any]:
+        """Of the last so many: their weight, and their mean."""
+        weight, total, _ = self._with((0.0, 0.0, 0.0), self._last[-batches:])
+        return weight, total / weight
 
     def cut(self, batches: int) -> None:
         """Only the last so many are left."""
-        self.last = self.last[-batches:] if batches else []
+        self._last = self._last[-batches:] if batches else []
         self._count = 0
-        self._total = self._squares = self._before = self._jumps = 0.0
+        self._sums, self._before, self._jumps = (0.0, 0.0, 0.0), (0.0, 0.0), 0.0
 
     def variance(self, trained: Float64) -> Float64:
         """Of a batch's mean: as trained, or more where the batches say so."""
@@ -84,20 +96,28 @@ class _History:
 
     def state(self) -> dict[str, Any]:
         """What a restart needs."""
-        sums = (self._total, self._squares, self._before, self._jumps)
         return {
-            "last": [v.tolist() for v in self.last],
+            "last": [_plain(each) for each in self._last],
             "count": self._count,
-            "sums": [np.asarray(value).tolist() for value in sums],
+            "sums": _plain(self._sums),
+            "before": _plain(self._before),
+            "jumps": np.asarray(self._jumps).tolist(),
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self.last = [np.asarray(value, np.float64) for value in state["last"]]
+        self._last = [_arrays(each) for each in state["last"]]
         self._count = state["count"]
-        self._total, self._squares, self._before, self._jumps = (
-            np.asarray(value, np.float64) for value in state["sums"]
-        )
+        self._sums, self._before = _arrays(state["sums"]), _arrays(state["before"])
+        self._jumps = np.asarray(state["jumps"], np.float64)
+
+
+def _plain(several: Sequence[Any]) -> list[Any]:
+    return [np.asarray(each).tolist() for each in several]
+
+
+def _arrays(several: Sequence[Any]) -> Any:
+    return tuple(np.asarray(each, np.float64) for each in several)
 
 
 class FeatureChange:
@@ -122,10 +142,13 @@ class FeatureChange:
         self._rows: Float64 | float = 0.0  # a batch, in the mean
         self._batches = 0
 
-    def add(self, mean: Float64, rows: Float64 | int) -> Change | None:
-        """A batch with `mean: (features,)`, of `rows` each; the change it shows, if any."""
+    def add(self, mean: Float64, rows: Float64 | int, *, part: bool = False) -> Change | None:
+        """A batch with `mean: (features,)`, of `rows` each; the change it shows, if any.
+
+        `part`: it is less than a batch, and weighs its share of one.
+        """
         strongest: tuple[float, Change] | None = None
-        for batches, z, limit in self.compare(mean, rows):
+        for batches, z, limit in self.compare(mean, rows, part=part):
             far = np.abs(z) / limit
             order = [int(n) for n in np.argsort(-np.abs(z)) if far[n] > self._unrest[n]]
             if not order or (strongest is not None and abs(z[order[0]]) <= strongest[0]):
@@ -136,29 +159,25 @@ class FeatureChange:
             strongest = (abs(float(z[order[0]])), Change(batches, told, raised))
         return strongest[1] if strongest else None
 
-    def compare(self, mean: Float64, rows: Float64 | int) -> Iterator[tuple[int, Float64, Float64]]:
-        """Take a batch; how many last ones, z and the limit for its size, both (features,).
-
-        The mean of a few rows of a skewed feature is skewed itself, and far more often far out on
-        that side.
-
-        Source: the first term of Cornish and Fisher, "Moments and cumulants in the specification of
-        distributions" (1938).
-        """
-        self._history.add(mean)
-        self._batches += 1
-        self._rows = self._rows + (rows - self._rows) / self._batches
+    def compare(
+        self, mean: Float64, rows: Float64 | int, *, part: bool = False
+    ) -> Iterator[tuple[int, Float64, Float64]]:
+        """Take a batch; how many last ones, z and the limit for its size, both (features,)."""
+        if part and np.min(self._rows) > 0:
+            self._history.add(mean, np.minimum(1.0, rows / self._rows))
+        else:
+            self._history.add(mean)
+            self._batches += 1
+            self._rows = self._rows + (rows - self._rows) / self._batches
         variance = self._history.variance(self._sd**2 / self._rows)
         for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
             before, total, _ = self._history.before(batches)
-            if before < BEFORE:
+            if np.min(before) < BEFORE:
                 continue
-            error = np.sqrt(variance * (1 / batches + 1 / before))
-            last = np.mean(self._history.last[-batches:], axis=0)
-            reference = total / before
-            z = (last - reference) / error
-            skewed = np.sign(z) * self._skewness / np.sqrt(batches * self._rows)
-            yield batches, z, limit + np.maximum(0.0, skewed) * (limit**2 - 1) / 6
+            weight, last = self._history.newest(batches)
+            z = (last - total / before) / np.sqrt(variance * (1 / weight + 1 / before))
+            skewed = np.sign(z) * self._skewness / np.sqrt(weight * self._rows)
+            yield batches, z, as_skewed(limit, skewed)
 
     def suppress(self, raised: Mapping[str, float]) -> None:
         """These alarms were none: ask for a quarter more of these features from now on."""
@@ -233,7 +252,7 @@ class LossChange:
         if self._learning:
             self._learning -= 1
             return None
-        self._history.add(np.float64(loss))  # type: ignore[arg-type]
+        self._history.add(np.float64(loss))
         before, total, squares = self._history.before(LOSS_LAST)
         if before < BEFORE:
             return None
@@ -241,7 +260,8 @@ class LossChange:
         variance = float(squares / before - mean**2) * before / (before - 1)
         for batches in range(LOSS_LAST, 0, -1):
             error = np.sqrt(max(variance, LEAST_LOSS_SD**2) * (1 / batches + 1 / before))
-            z = _as_normal(float((np.mean(self._history.last[-batches:]) - mean) / error), before)
+            _, last = self._history.newest(batches)
+            z = _as_normal(float((last - mean) / error), before)
             if z > LOSS_SE:
                 return Change(1, [f"labelled loss rose by {z:.1f} standard errors"])
         return None

@@ -18,6 +18,7 @@ from consumer.hedge.regimes import Known
 from consumer.manifest import Manifest
 from consumer.outputs import Outputs
 from consumer.policy import MonitorBatch
+from consumer.reference import Sample, fits
 from consumer.registry import REGIME, InForce, Place
 
 # Batches since a change after which the regimes that were left are compared with it.
@@ -25,6 +26,7 @@ RECOGNISE_AT = (1, 2, 3, 5, 8)
 # The regime just left is the likeliest to look the same a moment later: not before so many.
 LEFT_FROM = 5
 BASE_RATE = "base_rate"
+CHANGED_P = 1e-4  # at most so likely rows are those of a regime: they are surely not
 # Of a batch's many thousand rows so many, evenly spread, are passed through the network once more:
 # they tell a mean well enough.
 PROBED = 1_000
@@ -67,6 +69,7 @@ class Changes:
     def look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
         """Take a batch's features; the change they show, and when it began."""
         mind = self._mind
+        mind.batches += 1
         mind.recent.add(batch)
         means = batch.x.mean(axis=0, dtype=np.float64)
         rows = np.full(len(means), len(batch), np.float64)
@@ -74,7 +77,7 @@ class Changes:
             outputs = self._probes(batch.x[:: -(-len(batch) // PROBED)])
             means = np.concatenate([means, outputs.mean(axis=0)])
             rows = np.concatenate([rows, np.full(outputs.shape[1], len(outputs))])
-        change = mind.columns.add(means, rows)
+        change = mind.columns.add(means, rows, part=batch.part)
         if change is None:
             return None
         return mind.recent.start_ms(change.batches), change
@@ -155,11 +158,25 @@ class Changes:
             mind.columns.suppress(mind.regimes.raised)
             mind.judged[True] += 1
         known = mind.regimes.back(number)
-        mind.is_open = False
+        mind.is_open, mind.is_recognised = False, True
         mind.mine = Due(mind.labelled)
         # Numbers of then, but for those that have gone on to learn from all since.
         mind.pool.take(known.in_force, self._lasting)
         return Recognised(number, p, alarm, known.in_force)
+
+    def doubt(self, place: Place, in_force: InForce) -> None:
+        """A few rows may look like a regime that more of them are not of: it is another then."""
+        mind = self._mind
+        now = mind.regimes.now
+        if not mind.is_recognised or mind.age not in RECOGNISE_AT or now not in mind.regimes.known:
+            return
+        then = mind.regimes.known[now].sample
+        p = fits(mind.recent.rows, Sample(then, len(then)))
+        if p < CHANGED_P:
+            why = [f"the rows are not those of regime {now} after all (p {p:.1g})"]
+            change = Change(len(mind.recent), why, mind.regimes.raised)
+            self.begin(mind.regimes.start_ms, change, place, in_force)
+            mind.labels_now = mind.labelled
 
     def _keep(self, known: Known) -> None:
         now = self._mind.regimes.now

@@ -32,6 +32,7 @@ class Mind:
         self.mine, self.all = Due(), Due()  # labelled rows of the present regime, and of all
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         self.is_open = False  # a change that nothing has answered yet
+        self.is_recognised = False  # the present regime, as one that was left
         self.unsure = False  # the base rate was let in, in this regime
         self.abstained = False  # and it was said that nothing can be healed
         self.signal_lost = False
@@ -50,6 +51,7 @@ class Mind:
         self.mine = Due(self.labelled)
         self.unsure = self.abstained = self.signal_lost = False
         self.is_open = True
+        self.is_recognised = False
 
     @property
     def labelled(self) -> int:
@@ -69,7 +71,13 @@ class Mind:
             "labels": [self.labels_ever, self.labels_now],
             "due": [self.mine, self.all],
             "judged": self.judged,
-            "said": [self.is_open, self.unsure, self.abstained, self.signal_lost],
+            "said": [
+                self.is_open,
+                self.is_recognised,
+                self.unsure,
+                self.abstained,
+                self.signal_lost,
+            ],
         }
 
     def load(self, state: Mapping[str, Any], memories: Memories, deployed: InForce) -> None:
@@ -83,4 +91,5 @@ class Mind:
         self.labels_ever, self.labels_now = state["labels"]
         self.mine, self.all = (Due(**each) for each in state["due"])
         self.judged = list(state["judged"])
-        self.is_open, self.unsure, self.abstained, self.signal_lost = state["said"]
+        self.is_open, self.is_recognised, *said = state["said"]
+        self.unsure, self.abstained, self.signal_lost = said

@@ -145,22 +145,22 @@ class Hedge(Policy):
         self._mind.memory.correct(rows)
         self._pending = [relabelled(each, rows) for each in self._pending]
 
-    def batch_ended(self, batch: MonitorBatch, idle: Idle) -> None:
+    def batch_ended(self, batches: Sequence[MonitorBatch], idle: Idle) -> None:
         """Weigh, look for a change, answer it, and ask for a heal where there is enough new."""
         if not self.heals_here:
             return
-        self._mind.batches += 1
-        place = batch.place
-        changes = [self._weigh(place), self._changes.look(batch)]
+        place, now_ms = batches[-1].place, batches[-1].start_ms
+        changes = [self._weigh(place), *map(self._changes.look, batches)]
         for start_ms, change in filter(None, changes):
             self._changes.begin(start_ms, change, place, self.deployed)
+        self._changes.doubt(place, self.deployed)
         if not self.control.pinned:
             self._recognise(place)
             self._unlabelled.guess(place)
             self._unlabelled.doubt(place)
             self._put_in_force(place)
-        if self._may_heal(batch.start_ms, place):
-            self._heal(place, batch.start_ms, idle)
+        if self._may_heal(now_ms, place):
+            self._heal(place, now_ms, idle)
         self._move(place)
 
     # --- Labels ---

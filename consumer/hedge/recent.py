@@ -66,15 +66,16 @@ class Recent:
     def steady(self, sd: Float64) -> list[Float32]:
         """The newest batches whose means agree, (rows, features) each: as many as there are."""
         means = np.array([one.mean for one in self._batches])
-        rows = np.mean([len(one.x) for one in self._batches])
+        rows = np.array([len(one.x) for one in self._batches])
         best = min(3, len(means))
         for count in (5, 7, 10, 14, 20):
             if count > len(means):
                 break
-            half = count // 2
-            error = sd * np.sqrt((1 / half + 1 / (count - half)) / rows)
-            moved = np.abs(means[-half:].mean(axis=0) - means[-count:-half].mean(axis=0)) / error
-            if moved.max() > STEADY_SE:
+            new, old = slice(-(count // 2), None), slice(-count, -(count // 2))
+            moved = np.average(means[new], axis=0, weights=rows[new])
+            moved -= np.average(means[old], axis=0, weights=rows[old])
+            error = sd * np.sqrt(1 / rows[new].sum() + 1 / rows[old].sum())
+            if (np.abs(moved) / error).max() > STEADY_SE:
                 break
             best = count
         return [one.x for one in self._batches[-best:]]

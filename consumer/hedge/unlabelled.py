@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from consumer.columns import Float64
-from consumer.hedge.changes import BASE_RATE
+from consumer.hedge.changes import BASE_RATE, CHANGED_P
 from consumer.hedge.consent import Consent
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.mind import Mind
@@ -19,8 +19,8 @@ from consumer.registry import Place
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
-CHANGED_P = 1e-4  # at most so likely rows are those of the regime before: the change is sure
 GUESSED_ROWS = 100  # fewer look like anything
+GUESSED_AT = 2  # batches after a change there are so many, where it began within one
 ABSTAIN_FROM = 3  # batches after a change
 
 
@@ -64,7 +64,9 @@ class Unlabelled:
         if found is None:
             self._unguessed(place, is_moved=is_moved)
             return
-        counts = not mind.labels_now and mind.changed_at > 0 and found.expert != held
+        # Labels of the first rows may have come before there were enough rows for a guess.
+        is_first = not mind.labels_now or mind.age <= GUESSED_AT
+        counts = is_first and mind.changed_at > 0 and found.expert != held
         asks = counts and found.is_safe
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
             return
@@ -90,8 +92,8 @@ class Unlabelled:
         mind = self._mind
         if mind.unsure or not mind.changed_at or mind.labels_now or not mind.labels_ever:
             return
-        if not mind.recent:
-            return  # the change lies within the newest batch
+        if not mind.recent or len(mind.recent.rows) < GUESSED_ROWS:
+            return  # the change lies within the newest batch, and no guess was made yet
         known, left = mind.regimes.known, mind.regimes.left
         if self.expert or mind.regimes.now in known or left not in known:
             return

@@ -1,0 +1,134 @@
+"""Does a change begin within a monitor batch? Then the batch ends there.
+
+Where rows come slowly a batch lasts long, and each of its rows is scored by what was in force
+before. So its first rows are looked at by tenths: the means of the newest ones, whose rows are
+clipped so that a few far out say little, against the batches before. Where rows come fast a batch
+has many more rows than are looked at, and ends by the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from consumer.columns import Float32, Float64
+from consumer.manifest import Reference
+from consumer.reference import as_skewed
+
+TENTHS = 10
+WINDOWS = (1, 2, 3, 4, 6)  # tenths, the newest
+LIMIT_SE = 6.0  # standard errors of training's sd: what shows here is seen as a change then
+CLIPPED_SD = 3.0
+BEFORE, KNOWN = 5, 10  # batches to compare with: at least, and about how many are remembered
+
+
+class Onset:
+    """Of one partition. Of a batch it keeps sums, which `load` makes again of its rows."""
+
+    def __init__(self, reference: Reference, rows: int) -> None:
+        """`reference`: what training rows were like; `rows`: of a batch, at least."""
+        self._mean: Float64 = np.asarray(reference.mean, np.float64)
+        self._sd: Float64 = np.asarray(reference.sd, np.float64)
+        self._step = max(1, rows // TENTHS)
+        skewness = np.asarray(reference.skewness or [0.0] * len(self._mean), np.float64)
+        unrest = np.asarray(reference.unrest or [1.0] * len(self._mean), np.float64)
+        # Limits upwards and downwards, (2, features), of each window.
+        self._limits = [
+            as_skewed(LIMIT_SE, np.stack([skewness, -skewness]) / np.sqrt(width * self._step))
+            * unrest
+            for width in WINDOWS
+        ]
+        self._known = np.zeros(len(self._mean))
+        self._batches = 0
+        self._has_ended = False  # this batch, early; what is left of it is not looked at
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen = 0
+        self._sum = np.zeros(len(self._mean))
+        self._sums = self._sum[None]  # (tenths + 1, features): of the rows up to each tenth's end
+
+    @property
+    def begins(self) -> int | None:
+        """How many rows of the batch so far come before a change that its last ones show."""
+        if self._is_blind:
+            return None
+        far = self._far(self._sums)[:, -1]
+        if self._seen != self._step * (len(self._sums) - 1) or far.max() < 1:
+            return None
+        return self._seen - self._step * WINDOWS[int(far.argmax())]
+
+    def find(self, x: Float32) -> int | None:
+        """How many of the coming rows, `x: (rows, features)`, show a change; None: none does."""
+        if self._is_blind:
+            return None
+        sums, _ = self._with(x)
+        known = len(self._sums)
+        ends = np.flatnonzero(self._far(sums)[:, known:].max(axis=0) >= 1)
+        return self._step * int(known + ends[0]) - self._seen if len(ends) else None
+
+    def take(self, x: Float32) -> None:
+        """Count rows `x: (rows, features)` into the batch; in what chunks makes no difference."""
+        if self._has_ended or self._seen >= TENTHS * self._step:
+            return
+        self._sums, self._sum = self._with(x)
+        self._seen += len(x)
+
+    def end(self, *, whole: bool) -> None:
+        """The batch has ended; not `whole`: early, and what comes next is the rest of it."""
+        begins = self.begins
+        if begins is not None:
+            self._batches = 0
+        if not whole:
+            self._has_ended = True
+            return
+        if not self._has_ended and begins is None:
+            self._batches += 1
+            mean = self._sums[-1] / (self._step * (len(self._sums) - 1))
+            self._known = self._known + (mean - self._known) / min(self._batches, KNOWN)
+        self._has_ended = False
+        self._begin()
+
+    @property
+    def _is_blind(self) -> bool:
+        return self._has_ended or self._batches < BEFORE
+
+    def _with(self, x: Float32) -> tuple[Float64, Float64]:
+        """Sums with more rows, up to each tenth's end and of all."""
+        some = (x[: max(0, TENTHS * self._step - self._seen)] - self._mean) / self._sd
+        # Row after row: numpy's sum adds in pairs, and its last bit would depend on the chunks.
+        sums = np.cumsum(np.vstack([self._sum, some.clip(-CLIPPED_SD, CLIPPED_SD)]), axis=0)
+        first = self._step * len(self._sums) - self._seen
+        return np.concatenate([self._sums, sums[first :: self._step]]), sums[-1]
+
+    def _far(self, sums: Float64) -> Float64:
+        """(windows, tenths + 1): how far each window's farthest mean has moved, in limits."""
+        found = np.zeros((len(WINDOWS), len(sums)))
+        known = min(self._batches, KNOWN) * TENTHS
+        for n, width in enumerate(WINDOWS):
+            means = (sums[width:] - sums[:-width]) / (width * self._step)
+            error = np.sqrt((1 / width + 1 / known) / self._step)
+            z = (means - self._known) / error
+            up, down = self._limits[n]
+            found[n, width:] = np.maximum(z / up, -z / down).max(axis=1)
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """What a restart needs besides the rows of the batch."""
+        return {
+            "known": self._known.tolist(),
+            "batches": self._batches,
+            "has_ended": self._has_ended,
+        }
+
+    def skip(self) -> None:
+        """Rows of the batch are not known any more: look at the next one again."""
+        self._has_ended = True
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state; then `take` the rows of the batch, or `skip` it."""
+        self._known = np.asarray(state["known"], np.float64)
+        self._batches = state["batches"]
+        self._has_ended = state["has_ended"]
