@@ -142,7 +142,7 @@ class Checkpoints:
         rows = None
         if state.get("rows"):
             rows = restore.transactions(
-                reader, settings, features, number, state["first_offset"], position - 1
+                reader, settings, features, number, state["rows_from"], position - 1
             )
         cached, start = self._caches.read(reader, number)
         return Restored(

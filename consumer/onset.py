@@ -1,4 +1,4 @@
-"""Does a change begin within a monitor batch? Then the batch ends there.
+"""Does a change begin within a monitor batch? Then it is answered there.
 
 Where rows come slowly a batch lasts long, and each of its rows is scored by what was in force
 before. So its first rows are looked at by tenths: the means of the newest ones, whose rows are
@@ -22,10 +22,11 @@ WINDOWS = (1, 2, 3, 4, 6)  # tenths, the newest
 LIMIT_SE = 6.0  # standard errors of training's sd: what shows here is seen as a change then
 CLIPPED_SD = 3.0
 BEFORE, KNOWN = 5, 10  # batches to compare with: at least, and about how many are remembered
+TRAINED = 10  # batches that training's variance counts as much as
 
 
 class Onset:
-    """Of one partition. Of a batch it keeps sums, which `load` makes again of its rows."""
+    """Of one partition. Of a batch it keeps sums, which `take` makes again of its rows."""
 
     def __init__(self, reference: Reference, rows: int) -> None:
         """`reference`: what training rows were like; `rows`: of a batch, at least."""
@@ -40,9 +41,10 @@ class Onset:
             * unrest
             for width in WINDOWS
         ]
-        self._known = np.zeros(len(self._mean))
+        # Of the batches before: their mean, and the variance of a row by those of their tenths.
+        self._known = np.zeros((2, len(self._mean)))
         self._batches = 0
-        self._has_ended = False  # this batch, early; what is left of it is not looked at
+        self._is_cut = False  # this batch; what is left of it is not looked at
         self._begin()
 
     def _begin(self) -> None:
@@ -62,7 +64,7 @@ class Onset:
 
     def find(self, x: Float32) -> int | None:
         """How many of the coming rows, `x: (rows, features)`, show a change; None: none does."""
-        if self._is_blind:
+        if self._is_blind or self._seen >= TENTHS * self._step:
             return None
         sums, _ = self._with(x)
         known = len(self._sums)
@@ -71,29 +73,32 @@ class Onset:
 
     def take(self, x: Float32) -> None:
         """Count rows `x: (rows, features)` into the batch; in what chunks makes no difference."""
-        if self._has_ended or self._seen >= TENTHS * self._step:
+        if self._is_cut or self._seen >= TENTHS * self._step:
             return
         self._sums, self._sum = self._with(x)
         self._seen += len(x)
 
-    def end(self, *, whole: bool) -> None:
-        """The batch has ended; not `whole`: early, and what comes next is the rest of it."""
-        begins = self.begins
-        if begins is not None:
+    def cut(self) -> None:
+        """A change was found, or rows are missing: what is left of the batch is not looked at."""
+        if self.begins is not None:
             self._batches = 0
-        if not whole:
-            self._has_ended = True
-            return
-        if not self._has_ended and begins is None:
+        self._is_cut = True
+
+    def end(self) -> None:
+        """The batch has ended."""
+        if self.begins is not None:
+            self._batches = 0
+        elif not self._is_cut:
             self._batches += 1
-            mean = self._sums[-1] / (self._step * (len(self._sums) - 1))
-            self._known = self._known + (mean - self._known) / min(self._batches, KNOWN)
-        self._has_ended = False
+            tenths = np.diff(self._sums, axis=0) / self._step
+            newest = np.stack([tenths.mean(axis=0), tenths.var(axis=0, ddof=1) * self._step])
+            self._known = self._known + (newest - self._known) / min(self._batches, KNOWN)
+        self._is_cut = False
         self._begin()
 
     @property
     def _is_blind(self) -> bool:
-        return self._has_ended or self._batches < BEFORE
+        return self._is_cut or self._batches < BEFORE
 
     def _with(self, x: Float32) -> tuple[Float64, Float64]:
         """Sums with more rows, up to each tenth's end and of all."""
@@ -106,11 +111,13 @@ class Onset:
     def _far(self, sums: Float64) -> Float64:
         """(windows, tenths + 1): how far each window's farthest mean has moved, in limits."""
         found = np.zeros((len(WINDOWS), len(sums)))
-        known = min(self._batches, KNOWN) * TENTHS
+        mean, variance = self._known
+        batches = min(self._batches, KNOWN)
+        pooled = np.maximum(1.0, (TRAINED + batches * variance) / (TRAINED + batches))
         for n, width in enumerate(WINDOWS):
             means = (sums[width:] - sums[:-width]) / (width * self._step)
-            error = np.sqrt((1 / width + 1 / known) / self._step)
-            z = (means - self._known) / error
+            error = np.sqrt(pooled * (1 / width + 1 / (batches * TENTHS)) / self._step)
+            z = (means - mean) / error
             up, down = self._limits[n]
             found[n, width:] = np.maximum(z / up, -z / down).max(axis=1)
         return found
@@ -120,15 +127,11 @@ class Onset:
         return {
             "known": self._known.tolist(),
             "batches": self._batches,
-            "has_ended": self._has_ended,
+            "is_cut": self._is_cut,
         }
 
-    def skip(self) -> None:
-        """Rows of the batch are not known any more: look at the next one again."""
-        self._has_ended = True
-
     def load(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state; then `take` the rows of the batch, or `skip` it."""
+        """Go on from a state; then `take` the rows of the batch, or `cut` it."""
         self._known = np.asarray(state["known"], np.float64)
         self._batches = state["batches"]
-        self._has_ended = state["has_ended"]
+        self._is_cut = state["is_cut"]

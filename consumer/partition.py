@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,9 @@ class Partition:
     rules: RuleEvidence
     reviews: Reviews
     active: InForce | None = None  # for the rows of the current batch
-    rows: list[Transactions] = field(default_factory=list)  # of it, where the policy remembers
-    start_ms: int = 0  # event time of its first
+    # Of it, since it was cut, where the policy remembers.
+    rows: list[Transactions] = field(default_factory=list)
+    rows_from: int = 0  # offset of the first of them
     state: str = HEALTHY  # when the current batch began
     batches: int = 0
     first_offset: int = 0
@@ -104,20 +105,21 @@ class Partition:
         return np.concatenate([_NO_TIMES, *(rows.labelled_at for rows in self.labelled)])
 
     def monitor_batches(self) -> list[MonitorBatch]:
-        """What the batch that ends now hands to the policy: two, where a change began within it."""
-        assert self.place is not None
+        """What the policy is given of a batch that ends or is cut: apart, what a change parts."""
+        if not self.rows or self.place is None:
+            return []  # after a restart: they can no longer be read
         x = np.concatenate([rows.x for rows in self.rows])
-        part = not self.watch.is_whole
-        change = self.watch.change
-        if not change:
-            return [MonitorBatch(x, self.first_offset, self.start_ms, self.place, part=part)]
-        offset = int(np.concatenate([rows.offset for rows in self.rows])[change])
-        start_ms = int(np.concatenate([rows.event_time for rows in self.rows])[change])
-        before = replace(self.place, offset=offset - 1, time_ms=start_ms)
-        return [
-            MonitorBatch(x[:change], self.first_offset, self.start_ms, before, part=True),
-            MonitorBatch(x[change:], offset, start_ms, self.place, part=True),
-        ]
+        offset = np.concatenate([rows.offset for rows in self.rows])
+        time = np.concatenate([rows.event_time for rows in self.rows])
+        change = self.watch.change or 0
+        part = bool(change) or not self.watch.is_whole or len(x) != self.watch.rows
+        found = []
+        for first, end in ((0, change), (change, len(x))) if change else ((0, len(x)),):
+            last = int(offset[end - 1]), int(time[end - 1])
+            place = Place(self.place.topic, self.place.partition, *last)
+            start = int(offset[first]), int(time[first])
+            found.append(MonitorBatch(x[first:end], *start, place, part=part))
+        return found
 
     def checkpoint(self) -> dict[str, Any]:
         """What `load` needs, as plain data; of the rows themselves only how many there are."""
@@ -131,7 +133,7 @@ class Partition:
             "state": self.state,
             "batches": self.batches,
             "first_offset": self.first_offset,
-            "start_ms": self.start_ms,
+            "rows_from": self.rows_from,
             "rows": sum(map(len, self.rows)),
             "place": self.place,
             "alarm": self.alarm,
@@ -169,7 +171,7 @@ class Partition:
             "state",
             "batches",
             "first_offset",
-            "start_ms",
+            "rows_from",
             "labelled_batches",
             "labels",
             "scored",

@@ -36,6 +36,7 @@ from consumer.running import Running
 from consumer.score import Scorer
 from consumer.segments import Segments
 from consumer.settings import DAY_MS, Settings
+from consumer.signals import Signal
 from consumer.status import Batch, Status
 from consumer.watch import Watch
 
@@ -118,7 +119,7 @@ class Pipeline:
         settings = self._settings
         for number in partitions:
             part = Partition(
-                Watch(settings, self._model, ends_early=self.healing.remembers),
+                Watch(settings, self._model, cuts=self.healing.remembers),
                 Join(
                     number,
                     len(self._model.features),
@@ -191,12 +192,12 @@ class Pipeline:
     def rows_to_change(self, partition: int, x: Float32) -> int | None:
         """How many of the coming records of the batch, `x: (rows, features)`, show a change.
 
-        The batch ends there then, and what is left of it is the next one.
+        The driver calls `end_batch` there as well, and the batch is cut.
         """
         return self._partitions[partition].watch.rows_to_change(x)
 
     def swap_needs_commit(self, partition: int) -> bool:
-        """Would the batch about to begin swap the adapter for a second time since `committed`?"""
+        """Would what is about to begin swap the adapter for a second time since `committed`?"""
         part = self._partitions[partition]
         if part.watch.rows:
             return False
@@ -297,14 +298,24 @@ class Pipeline:
         return max(0, self._to_labelled_batch(part, some) - 1)
 
     def end_batch(self, partition: int, idle: Idle) -> None:
-        """Watch the monitor batch that ends here, and admit what was healed meanwhile."""
+        """Watch the monitor batch that ends or is cut here, and admit what was healed meanwhile."""
         part = self._partitions[partition]
-        assert part.place is not None
-        rows = part.watch.rows
-        batches = part.monitor_batches() if self.healing.remembers else []
+        rows, batches = part.watch.seen, part.monitor_batches()
         part.rows = []
         with self._stage("watch"):
             signal = part.watch.end(self.healing.thresholds)
+        if signal is not None:
+            self._monitored(part, signal, rows)
+        with self._stage("heal"):
+            self.healing.collect()
+        if signal is not None:
+            self._rest_labelled(part, idle)
+        with self._stage("heal"):
+            if batches:
+                self.healing.batch_ended(batches, idle)
+
+    def _monitored(self, part: Partition, signal: Signal, rows: int) -> None:
+        assert part.place is not None
         part.reviews.batch_ended()
         part.running.review_share = part.reviews.share
         part.batches += 1
@@ -315,11 +326,6 @@ class Pipeline:
         self.out.events += notices.monitored(self._events, part, signal, raised=raised, rows=rows)
         with self._stage("heal"):
             self.healing.watch(any(p.alarm for p in self._partitions.values()), part.place)
-            self.healing.collect()
-        self._rest_labelled(part, idle)
-        with self._stage("heal"):
-            if batches:
-                self.healing.batch_ended(batches, idle)
 
     def settle(self, idle: Idle) -> None:
         """At the end of both topics: wait until no heal is open, and say what came to be."""
@@ -455,9 +461,10 @@ class Pipeline:
         return None if per_hour is None else share_of(per_hour, partition, self._of)
 
     def _begin_batch(self, part: Partition, transactions: Transactions) -> None:
-        part.first_offset = int(transactions.offset[0])
+        part.rows_from = int(transactions.offset[0])
+        if part.watch.seen == 0:
+            part.first_offset = part.rows_from
         part.state = self.healing.state
-        part.start_ms = int(transactions.event_time[0])
         if part.active != self.healing.deployed:
             failpoints.reach("swap")
             part.active = self.healing.deployed
@@ -465,7 +472,7 @@ class Pipeline:
             place = Place(
                 self._topic,
                 transactions.partition,
-                part.first_offset,
+                part.rows_from,
                 int(transactions.event_time[0]),
             )
             self.out.activations.append(

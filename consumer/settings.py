@@ -151,12 +151,7 @@ class DeadLetters(Section):
 class Batch(Section):
     """Monitor batches: consecutive records of a partition, ended by the data alone."""
 
-    rows: int = Field(
-        100,
-        ge=2,
-        description="A monitor batch has at least so many records, but where a change cuts it "
-        "short.",
-    )
+    rows: int = Field(100, ge=2, description="A monitor batch has at least so many records.")
     span_s: float = Field(
         1.0,
         ge=0,

@@ -19,8 +19,8 @@ from consumer.threshold import Thresholds
 class Watch:
     """Takes scored rows as they come. It keeps sums and no rows, so it fits in a checkpoint."""
 
-    def __init__(self, settings: Settings, model: Model, *, ends_early: bool = False) -> None:
-        """`ends_early`: a batch ends where its rows show a change, and what is left is another."""
+    def __init__(self, settings: Settings, model: Model, *, cuts: bool = False) -> None:
+        """`cuts`: a batch is cut where its rows show a change."""
         manifest = model.manifest
         columns = columns_of(manifest.fidi.features, manifest.features)
         self._rules = model.rules
@@ -36,10 +36,14 @@ class Watch:
         )
         self._conflicts = Conflicts()
         self._onset = None
-        if ends_early:
+        if cuts:
             self._onset = Onset(manifest.reference, settings.batch.rows)
-        self.rows = 0  # in the batch so far
-        self.is_rest = False  # of a batch that ended early
+        self.rows = 0  # in the batch so far, since it was cut
+
+    @property
+    def seen(self) -> int:
+        """Rows in the batch so far."""
+        return self._cutter.seen
 
     @property
     def change(self) -> int | None:
@@ -48,8 +52,8 @@ class Watch:
 
     @property
     def is_whole(self) -> bool:
-        """Is this one batch, with all the rows that it has at least?"""
-        return self._cutter.is_complete and not self.is_rest
+        """Has the batch all the rows that it should have, and was never cut?"""
+        return self._cutter.is_complete and self.rows == self.seen
 
     def rows_to_end(self, event_time: Int64) -> int | None:
         """How many of the coming records end the batch; None where not all of them do."""
@@ -70,15 +74,16 @@ class Watch:
         self._fidi.take(x)
         self._conflicts += signals.conflicts(self._rules, x, score, conflict_probability)
 
-    def end(self, thresholds: Thresholds) -> Signal:
-        """End the batch and judge it."""
-        batches = self.rows / self._cutter.rows
-        self.rows, ended = 0, self._cutter.is_complete
-        self.is_rest = not ended
+    def end(self, thresholds: Thresholds) -> Signal | None:
+        """End the batch and judge it; or cut it, where it is not complete: None."""
+        self.rows = 0
+        if self._onset is not None and not self._cutter.is_complete:
+            self._onset.cut()
+            return None
+        batches = self._cutter.seen / self._cutter.rows
+        self._cutter.end()
         if self._onset is not None:
-            self._onset.end(whole=ended)
-        if ended:
-            self._cutter.end()
+            self._onset.end()
         found, self._conflicts = self._conflicts, Conflicts()
         return signals.judge(
             self._fidi.end(),
@@ -96,7 +101,6 @@ class Watch:
             "cutter": self._cutter.state(),
             "onset": None if self._onset is None else self._onset.state(),
             "rows": self.rows,
-            "is_rest": self.is_rest,
             "fidi": self._fidi.state(),
             "conflicts": [
                 self._conflicts.rows,
@@ -108,18 +112,18 @@ class Watch:
     def load(self, state: Mapping[str, Any], x: Float32 | None = None) -> None:
         """Go on from a state; where other features were watched, begin anew.
 
-        `x: (rows, features)`: of the batch so far, where they can still be read.
+        `x: (rows, features)`: those of its rows that can still be read.
         """
         if state["features"] != self._features:
             return
         self._cutter.load(state["cutter"])
-        self.rows, self.is_rest = state["rows"], state["is_rest"]
+        self.rows = state["rows"]
         if self._onset is not None:
             if state["onset"] is not None:
                 self._onset.load(state["onset"])
-            if x is not None:
+            if x is not None and len(x) == self.seen:
                 self._onset.take(x)
-            elif self.rows:
-                self._onset.skip()
+            elif self.seen:
+                self._onset.cut()
         self._fidi.load(state["fidi"])
         self._conflicts = Conflicts(*state["conflicts"])

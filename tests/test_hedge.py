@@ -441,38 +441,49 @@ def test_a_batch_ends_where_a_change_shows_and_the_rest_of_it_is_another(late_ms
     assert 4_030 < back["offset"] < 4_080
     (recognised,) = said(out, "regime-recognised")
     assert recognised["offset"] == back["offset"]
-    batches = said(out, "batch-monitored")
-    assert sum(each["rows"] for each in batches) == len(given)
-    # Elsewhere they end where they would have.
-    short = [(each["first_offset"], each["rows"]) for each in batches if each["rows"] < 100]
-    ends = [first + rows for first, rows in short]
-    assert ends == [changed["offset"] + 1, 2_000, back["offset"] + 1, 4_100]
-    assert [b["batch"] for b in batches] == [*range(1, len(given) // 100 + 3)]
+    # What is said of batches is said of whole ones.
+    assert {each["rows"] for each in said(out, "batch-monitored")} == {100}
     begun = [each.place.offset for each in out.activations]
     assert back["offset"] + 1 in begun
-    assert all(offset % 100 == 0 or offset in ends for offset in begun)
+    cut = {changed["offset"] + 1, back["offset"] + 1}
+    assert all(offset % 100 == 0 or offset in cut for offset in begun)
 
 
 @pytest.mark.parametrize("size", [37, 100, 1_000])
 def test_how_rows_come_says_nothing_of_where_a_batch_ends(size):
     given, told = within_a_batch(4_200), []
     for chunk in (len(given), size):
-        batches: list[dict[str, object]] = []
+        found = Outputs()
         rows = [given.transactions.rows(at, at + chunk) for at in range(0, len(given), chunk)]
         with Driver(settings(HEDGE | WIDE), model()) as driver:
             driver.run(
-                [(each, None) for each in rows],
-                lambda out, to=batches: to.extend(said(out, "batch-monitored")),
+                [(each, None) for each in rows], lambda out, to=found: to.events.extend(out.events)
             )
-        told.append(batches)
+        told.append(found.events)
     assert told[0] == told[1]
-    assert len(told[0]) == 44
+    assert any(each["event"]["action"] == "regime-recognised" for each in told[0])
 
 
-def test_the_published_policy_keeps_to_its_batches():
+def test_the_published_policy_cuts_no_batch():
     given = within_a_batch()
     out = ran(given, WIDE | {"heal.policy": "paper"})
-    assert {each["rows"] for each in said(out, "batch-monitored")} == {100}
+    assert all(each.place.offset % 100 == 0 for each in out.activations)
+    assert len(out.activations) > 1
+
+
+@pytest.mark.parametrize("spacing_ms", [STEP_MS, 0])
+def test_times_that_are_late_or_stand_still_make_no_second_change(spacing_ms):
+    given = within_a_batch(4_000)
+    times = given.transactions.event_time // 10_000 * 10_000 if not spacing_ms else None
+    if times is None:
+        times = given.transactions.event_time.copy()
+        times[1_950] -= 60_000
+    given = Stream(replace(given.transactions, event_time=times), given.labels)
+
+    out = ran(given, WIDE, late_ms=NEVER)
+
+    (changed,) = said(out, "regime-changed")
+    assert 1_950 < changed["offset"] < 1_999
 
 
 def test_a_regime_that_a_few_rows_look_like_is_left_again():

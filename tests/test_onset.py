@@ -37,10 +37,11 @@ def ends(watch: Onset, x: Any, rows: int = ROWS) -> list[tuple[int, int]]:
             count = watch.find(batch)
             watch.take(batch[:count])
             at += len(batch[:count])
-            if count is not None and watch.begins is not None:
-                batch_began = at - watch._seen
-                found.append((at, batch_began + watch.begins))
-            watch.end(whole=at == start + rows)
+            if watch.begins is not None:
+                found.append((at, start + watch.begins))
+            if at < start + rows:
+                watch.cut()
+        watch.end()
     return found
 
 
@@ -88,9 +89,26 @@ def test_after_a_change_the_batches_since_are_what_the_next_is_told_by():
     assert [begins for _, begins in ends(onset(), x)] == [1000, 1600]
 
 
-def test_of_a_batch_that_lasts_only_the_first_rows_are_looked_at():
-    x = moved(1000)
-    assert ends(onset(rows=10), x, rows=1000) == []
+@pytest.mark.parametrize("size", [7, 100, 190, 1_000])
+def test_of_a_batch_that_lasts_only_the_first_rows_are_looked_at(size):
+    x, watch = np.concatenate([moved(0, by=6.0)] * 4), onset()
+    for start in range(0, len(x), 1_000):
+        batch = x[start : start + 1_000]
+        batch[500:] -= 6.0
+        for at in range(0, len(batch), size):
+            assert watch.find(batch[at : at + size]) is None
+            watch.take(batch[at : at + size])
+        watch.end()
+
+    (began, *_), *_ = [(watch.find(x[n : n + 100]), n) for n in (500,)]
+    assert began == 10
+
+
+def test_where_rows_spread_more_than_in_training_chance_does_not():
+    rng = np.random.default_rng(4)
+    x = 2.0 * rng.normal(size=(100_000, 3)).astype(np.float32)
+
+    assert len(ends(onset(), x)) <= 1
 
 
 @settings(deadline=None)
@@ -112,9 +130,9 @@ def test_in_which_chunks_rows_come_makes_no_difference(at, sizes):
         assert seen == len(batch[:count])
         assert pieces.begins == whole.begins
         for each in (whole, pieces):
-            each.end(whole=seen == ROWS)
             if seen < ROWS:
-                each.end(whole=True)
+                each.cut()
+            each.end()
         assert pieces.state() == whole.state()
 
 
@@ -141,8 +159,8 @@ def test_rows_that_can_no_longer_be_read_are_not_guessed():
     watch = onset()
     assert ends(watch, x[:1000]) == []
 
-    watch.skip()
+    watch.cut()
 
     assert watch.find(x[1030:1100]) is None
-    watch.end(whole=True)
+    watch.end()
     assert watch.find(x[1100:1200]) is not None

@@ -23,13 +23,14 @@ LOSS_LAST, LOSS_SE = 3, 4.75
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
+LEAST_SHARE = 0.09  # of a batch: the mean of fewer rows may be anything
 LEARNING = 3  # means of the loss after a change
 LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """It began `batches` ago, the newest one included."""
+    """It began `batches` ago, the newest one included; 0: only the time is known."""
 
     batches: int
     why: Sequence[str]
@@ -175,6 +176,8 @@ class FeatureChange:
             if np.min(before) < BEFORE:
                 continue
             weight, last = self._history.newest(batches)
+            if np.min(weight) < LEAST_SHARE:
+                continue
             z = (last - total / before) / np.sqrt(variance * (1 / weight + 1 / before))
             skewed = np.sign(z) * self._skewness / np.sqrt(weight * self._rows)
             yield batches, z, as_skewed(limit, skewed)
@@ -263,7 +266,7 @@ class LossChange:
             _, last = self._history.newest(batches)
             z = _as_normal(float((last - mean) / error), before)
             if z > LOSS_SE:
-                return Change(1, [f"labelled loss rose by {z:.1f} standard errors"])
+                return Change(0, [f"labelled loss rose by {z:.1f} standard errors"])
         return None
 
     def cut(self) -> None:

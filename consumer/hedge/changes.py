@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -66,28 +67,34 @@ class Changes:
         self._out = out
         self._say = say
 
-    def look(self, batch: MonitorBatch) -> tuple[int, Change] | None:
-        """Take a batch's features; the change they show, and when it began."""
-        mind = self._mind
-        mind.batches += 1
-        mind.recent.add(batch)
+    def look(self, batches: Sequence[MonitorBatch]) -> list[tuple[int, Change]]:
+        """Take features of batches; the changes that they show, and when each began."""
+        mind, found = self._mind, []
+        mind.newest = len(batches)
+        for later, batch in zip(reversed(range(len(batches))), batches, strict=True):
+            mind.batches += 1
+            mind.recent.add(batch)
+            change = self._shown(batch)
+            if change is not None:
+                start_ms = mind.recent.start_ms(change.batches)
+                found.append((start_ms, replace(change, batches=change.batches + later)))
+        return found
+
+    def _shown(self, batch: MonitorBatch) -> Change | None:
         means = batch.x.mean(axis=0, dtype=np.float64)
         rows = np.full(len(means), len(batch), np.float64)
         if self._probes is not None:
             outputs = self._probes(batch.x[:: -(-len(batch) // PROBED)])
             means = np.concatenate([means, outputs.mean(axis=0)])
             rows = np.concatenate([rows, np.full(outputs.shape[1], len(outputs))])
-        change = mind.columns.add(means, rows, part=batch.part)
-        if change is None:
-            return None
-        return mind.recent.start_ms(change.batches), change
+        return self._mind.columns.add(means, rows, part=batch.part)
 
     def begin(self, start_ms: int, change: Change, place: Place, left: InForce) -> None:
         """A new regime began at `start_ms`: what was in force may come back one day."""
         mind = self._mind
         self._consent.void(place)
-        old, new = mind.recent.cut(start_ms), len(mind.recent)
-        number = mind.regimes.now
+        old = mind.recent.cut(change.batches or mind.recent.since(start_ms))
+        new = len(mind.recent)
         if len(old) >= LEFT_FROM + 3:
             self._keep(Known(np.concatenate(old), InForce(left.snapshot, mind.pool.weights)))
         mind.regimes.change(start_ms, change.raised)
@@ -101,7 +108,7 @@ class Changes:
             alarm_id=_alarm(now),
             reasons=list(change.why),
             regime=now,
-            left=number,
+            left=mind.regimes.left,
             since_ms=start_ms,
         )
 
@@ -145,7 +152,7 @@ class Changes:
     def recognise(self) -> Recognised | None:
         """The regime whose features looked like these, where one did: the present one from now."""
         mind = self._mind
-        if not mind.regimes.known or mind.age not in RECOGNISE_AT or not mind.recent:
+        if not mind.regimes.known or not mind.comes_to(RECOGNISE_AT) or not mind.recent:
             return None
         if not mind.regimes.raised:
             return None  # labels alone told it from the one before: features cannot
@@ -168,7 +175,9 @@ class Changes:
         """A few rows may look like a regime that more of them are not of: it is another then."""
         mind = self._mind
         now = mind.regimes.now
-        if not mind.is_recognised or mind.age not in RECOGNISE_AT or now not in mind.regimes.known:
+        if not mind.is_recognised or not mind.comes_to(RECOGNISE_AT):
+            return
+        if now not in mind.regimes.known or not mind.recent:
             return
         then = mind.regimes.known[now].sample
         p = fits(mind.recent.rows, Sample(then, len(then)))

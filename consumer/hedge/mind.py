@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from consumer.hedge.change import FeatureChange, LabelledLoss
@@ -26,6 +26,7 @@ class Mind:
         self.regimes = Regimes()
         self.recent = Recent()  # since the change
         self.batches = 0
+        self.newest = 1  # of them, given at once: two, where a change parts one
         self.changed_at = 0  # batches, when the present regime began; 0: none ever did
         self.labels_ever = False
         self.labels_now = 0  # of the present regime
@@ -41,6 +42,10 @@ class Mind:
     def age(self) -> int:
         """Batches of the present regime; 0 where there was no change yet."""
         return self.batches - self.changed_at if self.changed_at else 0
+
+    def comes_to(self, ages: Collection[int]) -> bool:
+        """Is the present regime as old as one of these, or was it between the newest batches?"""
+        return any(self.age - self.newest < at <= self.age for at in ages)
 
     def regime_began(self, batches: int) -> None:
         """So many batches ago; nothing is answered yet, nor said."""

@@ -150,7 +150,7 @@ class Hedge(Policy):
         if not self.heals_here:
             return
         place, now_ms = batches[-1].place, batches[-1].start_ms
-        changes = [self._weigh(place), *map(self._changes.look, batches)]
+        changes = [self._weigh(place), *self._changes.look(batches)]
         for start_ms, change in filter(None, changes):
             self._changes.begin(start_ms, change, place, self.deployed)
         self._changes.doubt(place, self.deployed)

@@ -48,11 +48,15 @@ class Recent:
         """When the last so many began; of a partition that is gone they are not here any more."""
         return self._batches[-min(batches, len(self._batches))].start_ms
 
-    def cut(self, start_ms: int) -> list[Float32]:
-        """Keep those that began then or later; returns the others, (rows, features) each."""
-        old = [one.x for one in self._batches if one.start_ms < start_ms]
-        self._batches = [one for one in self._batches if one.start_ms >= start_ms]
-        return old
+    def since(self, start_ms: int) -> int:
+        """How many began then or later."""
+        return sum(one.start_ms >= start_ms for one in self._batches)
+
+    def cut(self, batches: int) -> list[Float32]:
+        """Keep the last so many; returns the others, (rows, features) each."""
+        kept = max(0, len(self._batches) - batches)
+        old, self._batches = self._batches[:kept], self._batches[kept:]
+        return [one.x for one in old]
 
     def drop(self, partition: int) -> None:
         """Another replica has it now."""

@@ -104,10 +104,10 @@ class Regimes:
 
     def change(self, start_ms: int, raised: Mapping[str, float]) -> None:
         """A new regime began then."""
-        self.left = self.now
         # A change found late may lie before one found earlier.
         while len(self._spans) > 1 and self._spans[-1].start_ms >= start_ms:
             self._spans.pop()
+        self.left = self.now
         self._spans.append(Span(start_ms, self._next, raised))
         self._next += 1
         # Rows of spans long gone are remembered by nobody; the first one has no beginning.

@@ -20,7 +20,6 @@ from consumer.registry import Place
 PROVISIONAL = 0.998
 UNSURE = 0.4  # of the base rate, where nothing else is known
 GUESSED_ROWS = 100  # fewer look like anything
-GUESSED_AT = 2  # batches after a change there are so many, where it began within one
 ABSTAIN_FROM = 3  # batches after a change
 
 
@@ -65,7 +64,7 @@ class Unlabelled:
             self._unguessed(place, is_moved=is_moved)
             return
         # Labels of the first rows may have come before there were enough rows for a guess.
-        is_first = not mind.labels_now or mind.age <= GUESSED_AT
+        is_first = not mind.labels_now or sum(map(len, batches[:-1])) < GUESSED_ROWS
         counts = is_first and mind.changed_at > 0 and found.expert != held
         asks = counts and found.is_safe
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
