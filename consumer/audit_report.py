@@ -6,6 +6,7 @@ Whatever comes from a topic is text, and goes into the page escaped (`consumer/m
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -220,16 +221,17 @@ def _plot(
 def _in_force(
     events: Iterable[Event], activations: Mapping[int, Activations], period: Period
 ) -> list[tuple[datetime, Mapping[str, Any]]]:
-    """What was in force on the healer's partition, from the end of which batch."""
+    """What was in force on the healer's partition, from the end of which batch: two, if cut."""
     known = activations.get(HEALER, Activations())
-    offsets, records = known.offsets, known.records
-    by_offset = dict(zip(offsets, records, strict=True))
     return [
-        (_time(event), by_offset[own["first_offset"]])
+        (_time(event), record)
         for event in export.in_order(events)
-        if (own := event["reflexive"])["partition"] == HEALER
-        and own["first_offset"] in by_offset
-        and _time(event) in period
+        if (own := event["reflexive"])["partition"] == HEALER and _time(event) in period
+        for record in known.records[
+            bisect_left(known.offsets, own["first_offset"]) : bisect_right(
+                known.offsets, own["offset"]
+            )
+        ]
     ]
 
 

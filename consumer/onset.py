@@ -18,8 +18,9 @@ from consumer.manifest import Reference
 from consumer.reference import as_skewed
 
 TENTHS = 10
-WINDOWS = (1, 2, 3, 4, 6)  # tenths, the newest
+WINDOWS = (2, 3, 4, 6)  # tenths, the newest
 LIMIT_SE = 6.0  # standard errors of training's sd: what shows here is seen as a change then
+NEWEST_SE = 3.0  # of the newest tenth by itself: a burst of a few rows is no change
 CLIPPED_SD = 3.0
 BEFORE, KNOWN = 5, 10  # batches to compare with: at least, and about how many are remembered
 TRAINED = 10  # batches that training's variance counts as much as
@@ -111,15 +112,21 @@ class Onset:
     def _far(self, sums: Float64) -> Float64:
         """(windows, tenths + 1): how far each window's farthest mean has moved, in limits."""
         found = np.zeros((len(WINDOWS), len(sums)))
+        newest = self._z(sums, 1) / NEWEST_SE
+        for n, width in enumerate(WINDOWS):
+            z, last = self._z(sums, width), newest[width - 1 :]
+            up, down = self._limits[n]
+            far = np.maximum(np.minimum(z / up, last), np.minimum(-z / down, -last))
+            found[n, width:] = far.max(axis=1)
+        return found
+
+    def _z(self, sums: Float64, width: int) -> Float64:
+        """(ends, features): standard errors by which each window of so many tenths has moved."""
         mean, variance = self._known
         batches = min(self._batches, KNOWN)
         pooled = np.maximum(1.0, (TRAINED + batches * variance) / (TRAINED + batches))
-        for n, width in enumerate(WINDOWS):
-            means = (sums[width:] - sums[:-width]) / (width * self._step)
-            error = np.sqrt(pooled * (1 / width + 1 / (batches * TENTHS)) / self._step)
-            z = (means - mean) / error
-            up, down = self._limits[n]
-            found[n, width:] = np.maximum(z / up, -z / down).max(axis=1)
+        error = np.sqrt(pooled * (1 / width + 1 / (batches * TENTHS)) / self._step)
+        found: Float64 = ((sums[width:] - sums[:-width]) / (width * self._step) - mean) / error
         return found
 
     def state(self) -> dict[str, Any]:

@@ -57,6 +57,13 @@ def test_a_small_change_does_not():
     assert ends(onset(), moved(1000, by=0.4)) == []
 
 
+def test_a_burst_of_a_few_rows_does_not():
+    for at in range(1000, 1090, 3):
+        x = DRAW.copy()
+        x[at : at + 7, 1] += 3.0
+        assert ends(onset(), x) == []
+
+
 def test_by_chance_none_does_even_where_features_are_skewed():
     rng = np.random.default_rng(3)
     x = np.column_stack(
@@ -101,7 +108,7 @@ def test_of_a_batch_that_lasts_only_the_first_rows_are_looked_at(size):
         watch.end()
 
     (began, *_), *_ = [(watch.find(x[n : n + 100]), n) for n in (500,)]
-    assert began == 10
+    assert began == 20
 
 
 def test_where_rows_spread_more_than_in_training_chance_does_not():

@@ -23,7 +23,7 @@ LOSS_LAST, LOSS_SE = 3, 4.75
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
 LEAST_LOSS_SD = 0.02
-LEAST_SHARE = 0.09  # of a batch: the mean of fewer rows may be anything
+LEAST_ROWS = 9  # of parts of batches: the mean of fewer may be anything
 LEARNING = 3  # means of the loss after a change
 LOSS_ROWS, LOSS_FRAUDS = 50, 5  # labelled, whose mean loss is compared with those before
 
@@ -176,7 +176,7 @@ class FeatureChange:
             if np.min(before) < BEFORE:
                 continue
             weight, last = self._history.newest(batches)
-            if np.min(weight) < LEAST_SHARE:
+            if np.min(weight) < 1 and np.min(weight * self._rows) < LEAST_ROWS:
                 continue
             z = (last - total / before) / np.sqrt(variance * (1 / weight + 1 / before))
             skewed = np.sign(z) * self._skewness / np.sqrt(weight * self._rows)

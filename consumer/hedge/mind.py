@@ -34,6 +34,7 @@ class Mind:
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         self.is_open = False  # a change that nothing has answered yet
         self.is_recognised = False  # the present regime, as one that was left
+        self.could_guess = False  # were there rows enough, in this regime
         self.unsure = False  # the base rate was let in, in this regime
         self.abstained = False  # and it was said that nothing can be healed
         self.signal_lost = False
@@ -56,7 +57,7 @@ class Mind:
         self.mine = Due(self.labelled)
         self.unsure = self.abstained = self.signal_lost = False
         self.is_open = True
-        self.is_recognised = False
+        self.is_recognised = self.could_guess = False
 
     @property
     def labelled(self) -> int:
@@ -79,6 +80,7 @@ class Mind:
             "said": [
                 self.is_open,
                 self.is_recognised,
+                self.could_guess,
                 self.unsure,
                 self.abstained,
                 self.signal_lost,
@@ -96,5 +98,5 @@ class Mind:
         self.labels_ever, self.labels_now = state["labels"]
         self.mine, self.all = (Due(**each) for each in state["due"])
         self.judged = list(state["judged"])
-        self.is_open, self.is_recognised, *said = state["said"]
+        self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost = said

@@ -57,6 +57,7 @@ class Unlabelled:
         batches = mind.recent.steady(self._sd)
         if sum(map(len, batches)) < GUESSED_ROWS:
             return
+        could_guess, mind.could_guess = mind.could_guess, True
         held = self.expert
         is_moved = self._guesser.is_moved(batches, held)
         found = self._guesser.guess(np.concatenate(batches), held) if is_moved else None
@@ -64,7 +65,7 @@ class Unlabelled:
             self._unguessed(place, is_moved=is_moved)
             return
         # Labels of the first rows may have come before there were enough rows for a guess.
-        is_first = not mind.labels_now or sum(map(len, batches[:-1])) < GUESSED_ROWS
+        is_first = not (mind.labels_now and could_guess)
         counts = is_first and mind.changed_at > 0 and found.expert != held
         asks = counts and found.is_safe
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):

@@ -71,7 +71,8 @@ def states(story: Story) -> style.Frame:
     state = np.array(story.table.texts("state"))
     frame = style.Frame(
         _state_title(story, state),
-        "state when each batch began · a mark stands at the batch whose labels led to the decision",
+        "state when each batch began, or was cut · a mark stands at the batch whose labels led to "
+        "the decision",
     )
     axes = frame.axes(left=1.45, top=1.0)
     lanes: list[str] = []
