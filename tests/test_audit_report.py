@@ -13,6 +13,7 @@ from consumer.chain import NO_DECISION, Head, seal
 from consumer.events import _SHAPES, Events
 from consumer.markup import printable, tag
 from consumer.registry import Place
+from consumer.restore import Activations
 from tests.streams import START_MS, settings
 
 
@@ -52,6 +53,19 @@ def test_without_decisions_and_labels_that_is_what_it_says():
     assert "none in this period" in said
     assert "no window" in said
     assert "Nothing to draw" in said
+
+
+def test_what_began_at_a_cut_within_a_batch_was_in_force_too():
+    batch = Events("reflexive", "0").at(
+        Place("t", 0, 199, START_MS), "batch-monitored", "said", first_offset=100, batch=2, rows=100
+    )
+    records = [{"version": version, "weights": {"frozen": 1.0}} for version in (1, 2, 3, 4)]
+    began = {0: Activations([0, 100, 130, 200], records)}
+
+    said = told(ET.fromstring(page(settings(), [batch], Checked(Head()), began, Period())))
+
+    assert ("v2" in said, "v3" in said) == (True, True)
+    assert ("v1" in said, "v4" in said) == (False, False)
 
 
 def test_a_chain_that_is_not_whole_is_said_first():

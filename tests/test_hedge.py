@@ -471,6 +471,16 @@ def test_the_published_policy_cuts_no_batch():
     assert len(out.activations) > 1
 
 
+@pytest.mark.parametrize("rows", [10, 50])
+def test_a_guess_is_lent_once_and_then_labels_decide(rows):
+    out = ran(after(translate), {"batch.rows": rows})
+
+    lent = [each["offset"] for each in said(out, "heal-provisional")]
+    changed = [each["offset"] for each in said(out, "regime-changed")]
+    assert lent
+    assert len(lent) <= len(changed)
+
+
 @pytest.mark.parametrize("spacing_ms", [STEP_MS, 0])
 def test_times_that_are_late_or_stand_still_make_no_second_change(spacing_ms):
     given = within_a_batch(4_000)
