@@ -108,8 +108,7 @@ def _report(found: list[Figures], policy: str, seeds: list[int], took_s: float) 
     if drifts:
         yield "Regret closed: share of the gap between the frozen model and networks retrained on"
         yield "20,000 rows of each concept, in log loss. What is in force changes where a batch"
-        yield "ends, so the last line is the most that can be closed where a change comes at once:"
-        yield "by those networks, each a batch late."
+        yield "ends, or is cut by a change; the last line is of those networks, each a batch late."
         yield ""
         yield from per_cell(drifts, "regret_closed")
         yield "and in cost (missed fraud $5,000, false alarm $200, flagged from .038 on):"
