@@ -52,16 +52,8 @@ class Onset:
         self._seen = 0
         self._sum = np.zeros(len(self._mean))
         self._sums = self._sum[None]  # (tenths + 1, features): of the rows up to each tenth's end
-
-    @property
-    def begins(self) -> int | None:
-        """How many rows of the batch so far come before a change that its last ones show."""
-        if self._is_blind:
-            return None
-        far = self._far(self._sums)[:, -1]
-        if self._seen != self._step * (len(self._sums) - 1) or far.max() < 1:
-            return None
-        return self._seen - self._step * WINDOWS[int(far.argmax())]
+        # How many rows of the batch so far come before a change that its last ones show.
+        self.begins: int | None = None
 
     def find(self, x: Float32) -> int | None:
         """How many of the coming rows, `x: (rows, features)`, show a change; None: none does."""
@@ -78,12 +70,16 @@ class Onset:
             return
         self._sums, self._sum = self._with(x)
         self._seen += len(x)
+        if not self._is_blind and self._seen == self._step * (len(self._sums) - 1):
+            far = self._far(self._sums)[:, -1]
+            if far.max() >= 1:
+                self.begins = self._seen - self._step * WINDOWS[int(far.argmax())]
 
     def cut(self) -> None:
         """A change was found, or rows are missing: what is left of the batch is not looked at."""
         if self.begins is not None:
             self._batches = 0
-        self._is_cut = True
+        self._is_cut, self.begins = True, None
 
     def end(self) -> None:
         """The batch has ended."""
@@ -113,6 +109,8 @@ class Onset:
         """(windows, tenths + 1): how far each window's farthest mean has moved, in limits."""
         found = np.zeros((len(WINDOWS), len(sums)))
         newest = self._z(sums, 1) / NEWEST_SE
+        if len(newest) == 0 or max(newest.max(), -newest.min()) < 1:
+            return found
         for n, width in enumerate(WINDOWS):
             z, last = self._z(sums, width), newest[width - 1 :]
             up, down = self._limits[n]
