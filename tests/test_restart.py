@@ -236,7 +236,7 @@ def between(rows, first, stop):
 
 def given():
     """Clean, drifted, clean; labels 12 s late, a few of them twice or corrected."""
-    parts = [stream(ROWS, drift=drift, seed=5) for drift in (0.0, DRIFT, 0.0)]
+    parts = [stream(ROWS, drift=drift, seed=5) for drift in (0.0, 1.5 * DRIFT, 0.0)]
     third = ROWS // 3
     rows = [part.transactions.rows(i * third, (i + 1) * third) for i, part in enumerate(parts)]
     labels = [part.labels.rows(i * third, (i + 1) * third) for i, part in enumerate(parts)]
