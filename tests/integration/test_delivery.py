@@ -172,7 +172,7 @@ def test_a_transaction_that_is_aborted_each_time_ends_with_an_error(
         pytest.raises(AbortedError, match="the transaction was aborted"),
     ):
         consuming.consume(settings, model)
-    assert times(logs, GOING_BACK) == 5
+    assert times(logs, GOING_BACK) >= 5  # in a row; a small commit before may have gone through
     limit(1_000_000)
     consuming.consume(settings, model)
     assert [s["offset"] for s in consuming.messages(settings, "scores")] == list(range(200))
