@@ -5,12 +5,16 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given as drawn
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from consumer.manifest import Reference
 from consumer.onset import BEFORE, Onset
+from consumer.threshold import Thresholds
+from consumer.watch import Watch
 from tests.chunks import chunked
+from tests.streams import V14, model, settings, stream
 
 ROWS = 100
 DRAW = np.random.default_rng(12).normal(size=(20 * ROWS, 3)).astype(np.float32)
@@ -118,8 +122,8 @@ def test_where_rows_spread_more_than_in_training_chance_does_not():
     assert len(ends(onset(), x)) <= 1
 
 
-@settings(deadline=None)
-@given(st.integers(900, 1100), st.lists(st.integers(0, 130), min_size=1, max_size=6))
+@hypothesis_settings(deadline=None)
+@drawn(st.integers(900, 1100), st.lists(st.integers(0, 130), min_size=1, max_size=6))
 def test_in_which_chunks_rows_come_makes_no_difference(at, sizes):
     x = moved(at)
     whole, pieces = onset(), onset()
@@ -159,6 +163,31 @@ def test_a_restart_goes_on_within_the_batch(seen):
     assert after.find(rest) == count
     after.take(rest[:count])
     assert after.begins == 10
+
+
+@pytest.mark.parametrize("readable", [45, 44, None])
+def test_a_batch_goes_on_being_looked_at_only_where_all_its_rows_are_there(readable):
+    given = stream(1_000 + 100, seed=5).transactions
+    x = given.x.copy()
+    x[1_030:, V14] -= 5.0
+
+    def watch():
+        return Watch(settings({"batch.rows": 100}), model(), cuts=True)
+
+    def take(watched, first, last):
+        watched.take(given.event_time[first:last], x[first:last], np.zeros(last - first), 0.5)
+
+    before, after = watch(), watch()
+    for start in range(0, 1_000, 100):
+        take(before, start, start + 100)
+        before.end(Thresholds.of(settings()))
+    take(before, 1_000, 1_045)
+
+    rows = None if readable is None else x[1_045 - readable : 1_045]
+    after.load(orjson.loads(orjson.dumps(before.state())), rows)
+
+    assert before.rows_to_change(x[1_045:1_100]) == 5
+    assert after.rows_to_change(x[1_045:1_100]) == (5 if readable == 45 else None)
 
 
 def test_rows_that_can_no_longer_be_read_are_not_guessed():
