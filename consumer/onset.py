@@ -20,7 +20,7 @@ from consumer.reference import as_skewed
 TENTHS = 10
 WINDOWS = (2, 3, 4, 6)  # tenths, the newest
 LIMIT_SE = 6.0  # standard errors of training's sd: what shows here is seen as a change then
-NEWEST_SE = 3.0  # of the newest tenth by itself: a burst of a few rows is no change
+NEWEST_SE = 3.0  # of each of the two newest tenths by itself: a burst of rows is no change
 CLIPPED_SD = 3.0
 BEFORE, KNOWN = 5, 10  # batches to compare with: at least, and about how many are remembered
 TRAINED = 10  # batches that training's variance counts as much as
@@ -108,13 +108,17 @@ class Onset:
     def _far(self, sums: Float64) -> Float64:
         """(windows, tenths + 1): how far each window's farthest mean has moved, in limits."""
         found = np.zeros((len(WINDOWS), len(sums)))
-        newest = self._z(sums, 1) / NEWEST_SE
-        if len(newest) == 0 or max(newest.max(), -newest.min()) < 1:
+        tenths = self._z(sums, 1) / NEWEST_SE
+        if len(tenths) < 2:
+            return found
+        low = np.minimum(tenths[:-1], tenths[1:])
+        high = np.maximum(tenths[:-1], tenths[1:])
+        if max(low.max(), -high.min()) < 1:
             return found
         for n, width in enumerate(WINDOWS):
-            z, last = self._z(sums, width), newest[width - 1 :]
+            z, newest = self._z(sums, width), slice(width - 2, None)
             up, down = self._limits[n]
-            far = np.maximum(np.minimum(z / up, last), np.minimum(-z / down, -last))
+            far = np.maximum(np.minimum(z / up, low[newest]), np.minimum(-z / down, -high[newest]))
             found[n, width:] = far.max(axis=1)
         return found
 

@@ -64,6 +64,10 @@ def translate(x, fraud):
     x[:, V14] -= DRIFT
 
 
+def to_and_fro(x, fraud):
+    x[np.arange(len(x)) // CLEAN % 2 == 0, V14] -= DRIFT
+
+
 def novel(x, fraud):
     """Fraud shows in V3 and no longer in V14."""
     rng = np.random.default_rng(4)
@@ -479,6 +483,19 @@ def test_a_guess_is_lent_once_and_then_labels_decide(rows):
     changed = [each["offset"] for each in said(out, "regime-changed")]
     assert lent
     assert len(lent) <= len(changed)
+
+
+def test_in_a_regime_that_is_back_nothing_is_lent_and_what_was_learnt_counts():
+    given = after(to_and_fro, 3 * CLEAN)
+
+    out = ran(given, late_ms=5 * BATCH * STEP_MS)
+
+    (lent, *more) = [each["offset"] for each in said(out, "heal-provisional")]
+    assert CLEAN < lent < 2 * CLEAN
+    assert more == []
+    assert [each["regime"] for each in said(out, "regime-recognised")] == [0, 1]
+    healed, frozen = losses(out, given, start=3 * CLEAN)
+    assert healed < frozen / 2
 
 
 @pytest.mark.parametrize("spacing_ms", [STEP_MS, 0])

@@ -61,10 +61,12 @@ def test_a_small_change_does_not():
     assert ends(onset(), moved(1000, by=0.4)) == []
 
 
-def test_a_burst_of_a_few_rows_does_not():
-    for at in range(1000, 1090, 3):
+@pytest.mark.parametrize(("count", "by", "every"), [(7, 3.0, 3), (10, 4.0, 10)])
+def test_a_burst_of_a_few_rows_does_not(count, by, every):
+    """Ten rows do not where they are of one tenth."""
+    for at in range(1000, 1090, every):
         x = DRAW.copy()
-        x[at : at + 7, 1] += 3.0
+        x[at : at + count, 1] += by
         assert ends(onset(), x) == []
 
 

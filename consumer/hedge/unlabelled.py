@@ -66,7 +66,9 @@ class Unlabelled:
             return
         # Labels of the first rows may have come before there were enough rows for a guess.
         is_first = not (mind.labels_now and could_guess)
-        counts = is_first and mind.changed_at > 0 and found.expert != held
+        # In a regime that is back counts what labels of it have taught, or what was lent then.
+        is_answered = mind.is_recognised or found.expert == held
+        counts = is_first and mind.changed_at > 0 and not is_answered
         asks = counts and found.is_safe
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
             return
