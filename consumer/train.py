@@ -56,11 +56,15 @@ def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
     mean, plain = rows.x.mean(axis=0), rows.x.std(axis=0)
     sd = np.where(plain > 0, plain, 1.0)
     skewed = skewness(rows.x)
-    newest = rows.x[_cut(rows) :]
-    outputs = Probes(base, trained)(newest if len(newest) else rows.x)
+    learnt, newest = np.split(Probes(base, trained)(rows.x), [_cut(rows)])
+    outputs = newest if len(newest) else learnt
     output_sd = np.maximum(outputs.std(axis=0), LEAST_OUTPUT_SD)
     output_skewed = skewness(outputs)
-    output_unrest = unrest(outputs, output_sd, output_skewed)
+    # How the hours and days differ the others tell as well: by themselves, in their own sd.
+    output_unrest = np.maximum(
+        unrest(outputs, output_sd, output_skewed),
+        unrest(learnt, np.maximum(learnt.std(axis=0), LEAST_OUTPUT_SD), skewness(learnt)),
+    )
     return Reference(
         rows=len(rows),
         fraud_share=float(rows.label.mean()),
@@ -69,7 +73,7 @@ def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
         skewness=skewed,
         unrest=unrest(rows.x, sd, skewed),
         outputs=[
-            Noise(sd=float(of), skewness=skew, unrest=restless)
+            Noise(sd=float(of), skewness=skew, unrest=float(restless))
             for of, skew, restless in zip(output_sd, output_skewed, output_unrest, strict=True)
         ],
     ), trained
