@@ -72,7 +72,7 @@ def judge(
     if rows < MIN_ROWS // 4 or not np.isfinite(gain):
         return Verdict(expert, False, "insufficient data", rows, gain, error)
     if gain <= margin * error:
-        why = "no better than what is in force" if margin > 0 else "worse than its last"
+        why = "no better by more than noise" if margin > 0 else "worse than its last"
         return Verdict(expert, False, why, rows, gain, error)
     why = "better by more than noise" if gain > MARGIN_SE * error else "no worse than its last"
     return Verdict(expert, True, why, rows, gain, error)
