@@ -47,7 +47,8 @@ def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
     """Statistics of the training rows; a constant feature counts as having sd 1.
 
     Those of the model's outputs are of the newest fifth, which training holds out: on rows that it
-    has learnt a model is surer than it will ever be again.
+    has learnt a model is surer than it will ever be again. How they differ by day and night the
+    rows before tell as well, looked at by themselves.
     """
     base = Base(module, module.adapter_state())
     with torch.no_grad():
@@ -57,14 +58,8 @@ def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
     sd = np.where(plain > 0, plain, 1.0)
     skewed = skewness(rows.x)
     learnt, newest = np.split(Probes(base, trained)(rows.x), [_cut(rows)])
-    outputs = newest if len(newest) else learnt
-    output_sd = np.maximum(outputs.std(axis=0), LEAST_OUTPUT_SD)
-    output_skewed = skewness(outputs)
-    # How the hours and days differ the others tell as well: by themselves, in their own sd.
-    output_unrest = np.maximum(
-        unrest(outputs, output_sd, output_skewed),
-        unrest(learnt, np.maximum(learnt.std(axis=0), LEAST_OUTPUT_SD), skewness(learnt)),
-    )
+    parts = [_noise(part) for part in (learnt, newest) if len(part)]
+    restless = np.max([[noise.unrest for noise in part] for part in parts], axis=0).tolist()
     return Reference(
         rows=len(rows),
         fraud_share=float(rows.label.mean()),
@@ -73,10 +68,19 @@ def reference(rows: Rows, module: Healable) -> tuple[Reference, Trained]:
         skewness=skewed,
         unrest=unrest(rows.x, sd, skewed),
         outputs=[
-            Noise(sd=float(of), skewness=skew, unrest=float(restless))
-            for of, skew, restless in zip(output_sd, output_skewed, output_unrest, strict=True)
+            noise.model_copy(update={"unrest": most})
+            for noise, most in zip(parts[-1], restless, strict=True)
         ],
     ), trained
+
+
+def _noise(outputs: Float64) -> list[Noise]:
+    """Of each column of `outputs: (rows, columns)`."""
+    sd, skewed = np.maximum(outputs.std(axis=0), LEAST_OUTPUT_SD), skewness(outputs)
+    return [
+        Noise(sd=float(of), skewness=skew, unrest=restless)
+        for of, skew, restless in zip(sd, skewed, unrest(outputs, sd, skewed), strict=True)
+    ]
 
 
 def _cut(rows: Rows) -> int:

@@ -197,11 +197,14 @@ def test_the_reference_gives_a_constant_feature_an_sd_of_one():
 def test_outputs_are_as_restless_as_all_of_training_shows_them_to_be():
     x = np.random.default_rng(8).normal(size=(5_000, 2)).astype(np.float32)
     x[:, 0] += np.arange(5_000) // 1_000 % 2  # the newest fifth has no night and day
-    rows = Rows(("a", "b"), x, (x[:, 1] > 1).astype(np.float32))
+    rows = Rows(("a", "b"), x, (x[:, 0] + x[:, 1] > 2).astype(np.float32))
+    network, _ = train.train(rows, 5, quiet)
 
-    found, _ = train.reference(rows, SelfHealingMLP(2))
+    found, _ = train.reference(rows, network)
+    calm, _ = train.reference(Rows(("a", "b"), x[4_000:], rows.label[4_000:]), network)
 
     assert max(of.unrest for of in found.outputs) > 2
+    assert max(of.unrest for of in calm.outputs) < 2
 
 
 def test_all_features_are_watched_unless_some_are_named():
