@@ -64,6 +64,9 @@ def process(ours, monkeypatch):
     process.close()
 
 
+NONE = np.empty((0, 0), np.float32)  # no rows without labels
+
+
 def learning(rows=600):
     given = stream(rows, drift=2.2, seed=3)
     return Learning(
@@ -83,19 +86,23 @@ def wait_for(reached, within_s):
 
 
 def request():
-    return HealRequest({"regime": learning(), "all": learning(400)}, {FROZEN: {}}, 7)
+    return HealRequest(
+        {"regime": learning(), "all": learning(400)}, {FROZEN: {}}, 7, learning(60).x
+    )
 
 
 def test_a_heal_is_the_one_that_would_have_been_made_here(process, ours):
     there = process.heal(request(), never)
-    again = process.heal(HealRequest({"regime": learning()}, dict(there.states), 8), never)
+    again = process.heal(HealRequest({"regime": learning()}, dict(there.states), 8, NONE), never)
 
     segments = Segments(HEDGE.segments, ours.features)
-    here = Healer(Mixture(ours), segments).heal(request(), never)
+    here = Healer(Mixture(ours), segments, ours.trained).heal(request(), never)
     assert [(v.expert, v.admitted, v.reason) for v in there.verdicts] == [
         (v.expert, v.admitted, v.reason) for v in here.verdicts
     ]
     assert (there.rows, there.frauds, there.harmful) == (here.rows, here.frauds, here.harmful)
+    assert there.reach.tolist() == here.reach.tolist()
+    assert again.reach is None  # of one regime's rows alone
     assert there.skill == pytest.approx(here.skill, abs=1e-6)
     assert list(there.states) == list(here.states) != []
     for name, state in here.states.items():
@@ -143,7 +150,7 @@ def test_a_heal_that_is_called_off_ends_at_once_and_its_process_with_it(process)
 
 
 def test_what_fails_in_a_heal_is_said_and_the_process_goes_on(process):
-    wrong = HealRequest({"regime": learning()}, {"adapter": {"slope": torch.ones(1)}}, 1)
+    wrong = HealRequest({"regime": learning()}, {"adapter": {"slope": torch.ones(1)}}, 1, NONE)
     with pytest.raises(FailedError, match="KeyError"):
         process.heal(wrong, never)
 

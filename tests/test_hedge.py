@@ -30,7 +30,7 @@ CLEAN = 30 * BATCH
 NEVER = 10**12
 
 
-def ran(rows, flags=None, *, late_ms=0):
+def ran(rows, flags=None, *, late_ms=0, of=None):
     """Everything said of a stream whose labels come late."""
     found = Outputs()
 
@@ -47,7 +47,7 @@ def ran(rows, flags=None, *, late_ms=0):
     if late_ms == NEVER:
         none = np.zeros(0, np.int64)
         labels = Labels(0, [], none, none.astype(np.int8), [], none)
-    with Driver(settings(HEDGE | (flags or {})), model()) as driver:
+    with Driver(settings(HEDGE | (flags or {})), of or model()) as driver:
         driver.run([(rows.transactions, labels)], take)
     return found
 
@@ -190,6 +190,56 @@ def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate()
     assert told["weights"]["base_rate"] == pytest.approx(0.4)
     healed, frozen = losses(out, given)
     assert healed < frozen
+
+
+def restless(feature):
+    """A model whose feature moved all the time in training, so that moving it is no change."""
+    found = model()
+    unrest = [1e3 if n == feature else 1.0 for n in range(len(found.features))]
+    reference = found.manifest.reference.model_copy(update={"unrest": unrest, "outputs": []})
+    return replace(found, manifest=found.manifest.model_copy(update={"reference": reference}))
+
+
+def growing(batches, by):
+    """Clean rows, but for a feature that moves by so much at those batches, and between."""
+    given = stream(160 * BATCH, seed=5)
+    x = given.transactions.x.copy()
+    x[:, 2] += np.interp(np.arange(len(x)) / BATCH, batches, by)
+    return Stream(replace(given.transactions, x=x), given.labels)
+
+
+def to_base_rate(out):
+    """What weight each batch's scores gave the base rate."""
+    found = np.zeros(sum(len(each) for each in out.scores) // BATCH)
+    for each in out.activations:
+        found[each.place.offset // BATCH :] = each.in_force.weights.get("base_rate", 0.0)
+    return found
+
+
+def test_scores_are_drawn_to_the_base_rate_while_rows_lie_beyond_those_that_have_labels():
+    # A feature grows, and its labels are of when it was smaller; then it grows no more.
+    given = growing([40, 100], [0, 8])
+
+    out = ran(given, late_ms=15 * BATCH * STEP_MS, of=restless(2))
+
+    assert said(out, "regime-changed") == []
+    told, *_ = [e["message"] for e in out.events if e["event"]["action"] == "less-sure"]
+    assert "of the newest rows lie beyond nearly all labelled ones: V8" in told
+    drawn = to_base_rate(out)
+    assert max(drawn[:50]) == 0
+    assert min(drawn[90:110]) > 0.05
+    assert max(drawn[90:110]) > 0.1
+    assert max(drawn[135:]) == 0
+
+
+def test_rows_that_come_back_to_where_labels_are_need_no_more_of_them():
+    given = growing([40, 100, 101], [0, 8, 0])
+    given = Stream(given.transactions, given.labels.rows(0, 60 * BATCH))
+
+    drawn = to_base_rate(ran(given, of=restless(2)))
+
+    assert drawn[100] == pytest.approx(0.4, abs=0.1)
+    assert max(drawn[130:]) == 0
 
 
 def test_labels_that_speak_against_what_was_healed_take_it_back():

@@ -12,7 +12,7 @@ from consumer.experts.base import Learning
 from consumer.hedge import gate, judge, weights
 from consumer.hedge import memory as memory_room
 from consumer.hedge.change import FeatureChange, LossChange, unrest
-from consumer.hedge.healer import Healer, HealRequest
+from consumer.hedge.healer import STRAYS, Healer, HealRequest
 from consumer.hedge.memory import Memory, eighth
 from consumer.hedge.pool import Pool
 from consumer.hedge.regimes import Known, Regimes
@@ -287,20 +287,62 @@ def test_the_gate_asks_for_more_than_noise_or_for_no_worse_than_noise():
     assert much.gain > much.error
 
 
-def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise():
-    given, mixture = stream(1_500, drift=DRIFT, seed=5), Mixture(model())
-    rows = Learning(
-        given.transactions.x,
-        given.labels.is_fraud.astype(np.float32),
-        np.ones(1_500, np.float32),
-        eighths(1_500),
-        np.zeros((1_500, 0), np.uint8),
+NONE = np.empty((0, 0), np.float32)  # no rows without labels
+
+
+def healer(mixture):
+    return Healer(mixture, Segments(settings().segments, model().features), model().trained)
+
+
+def of_drift(rows=800):
+    """What a heal learns from, of a stream whose legitimate rows have moved."""
+    given = stream(rows, drift=DRIFT, seed=5)
+    y, one = given.labels.is_fraud.astype(np.float32), np.ones(rows, np.float32)
+    return Learning(given.transactions.x, y, one, eighths(rows), np.zeros((rows, 0), np.uint8))
+
+
+def test_who_sees_fraud_in_the_newest_rows_that_labels_do_not_bear_out_is_refused():
+    rows = of_drift()
+    # Fraud has moved to V3, where the frozen model does not look.
+    rows.x[rows.y == 1, 0] -= 4
+    rows.x[rows.y == 1, 1] += 2
+    heals = healer(Mixture(model()))
+    some, most = rows.x[::2], np.concatenate([rows.x[rows.y == 1], rows.x[rows.y == 0][:20]])
+
+    calm, wild = (
+        heals.heal(HealRequest({"regime": rows}, {FROZEN: {}}, 1, newest), lambda: False)
+        for newest in (some, most)
     )
-    heals = Healer(mixture, Segments(settings().segments, model().features))
+
+    find_it = {"residual", "recent", "sparse", "trees"}
+    assert find_it < calm.states.keys()
+    assert not any(each.reason.startswith(STRAYS) for each in calm.verdicts)
+    assert wild.states.keys() == calm.states.keys() - find_it
+    (trees,) = (each for each in wild.verdicts if each.expert == "trees")
+    assert trees.reason.startswith("strays: sees 81")
+    assert "of fraud among the newest rows, 1" in trees.reason
+    assert trees.reason in wild.refused
+
+
+def test_it_takes_more_than_noise_to_stray():
+    def seen(share, rows):
+        return gate.Seen(share, share / math.sqrt(rows))
+
+    few, many = seen(0.02, 9), seen(0.02, 900)
+    assert gate.strays(many, seen(0.1, 100), many, many)
+    assert not gate.strays(few, seen(0.1, 100), many, many)
+    assert not gate.strays(many, seen(0.1, 2), many, many)
+    assert not gate.strays(many, seen(0.05, 9_000), many, many)  # by less than three times
+    assert not gate.strays(many, seen(0.1, 100), many, seen(0.04, 900))  # as the frozen model
+
+
+def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_than_noise():
+    mixture, rows = Mixture(model()), of_drift(1_500)
+    heals = healer(mixture)
     pool, verdicts = {FROZEN: {}}, []
     for count in range(300, 1_500, 100):
         some = rows.only(np.arange(1_500) < count)
-        heal = heals.heal(HealRequest({"regime": some, "all": some}, pool, 1), lambda: False)
+        heal = heals.heal(HealRequest({"regime": some, "all": some}, pool, 1, NONE), lambda: False)
         verdicts.append({each.expert: each for each in heal.verdicts})
         pool = {**pool, **heal.states}
 
@@ -312,25 +354,20 @@ def test_what_learns_from_all_that_is_remembered_once_admitted_may_grow_by_less_
 
 
 def test_a_committee_is_judged_by_its_members_against_what_they_were():
-    given, mixture = stream(800, drift=DRIFT, seed=5), Mixture(model())
-    y, one = given.labels.is_fraud.astype(np.float32), np.ones(800, np.float32)
-    none = np.zeros((800, 0), np.uint8)
-    rows = Learning(given.transactions.x, y, one, eighths(800), none)
-    heals = Healer(mixture, Segments(settings().segments, model().features))
+    mixture, rows = Mixture(model()), of_drift()
+    heals = healer(mixture)
     expert = mixture.experts["long_memory"]
     start = expert.fit(mixture.base, expert.cold(mixture.base), rows, 1).state
 
     heal = heals.heal(
-        HealRequest({"all": rows}, {FROZEN: {}, expert.name: start}, 2), lambda: False
+        HealRequest({"all": rows}, {FROZEN: {}, expert.name: start}, 2, NONE), lambda: False
     )
 
     fitted = expert.fit(mixture.base, start, rows, 2)
-    labels = y[fitted.judged]
+    labels, weight = rows.y[fitted.judged], rows.weight[fitted.judged]
     margin = gate.MARGIN_SE_TO_GROW
     (verdict,) = heal.verdicts
-    assert verdict == gate.judge(
-        expert.name, fitted.logit, fitted.before, labels, one[fitted.judged], margin
-    )
+    assert verdict == gate.judge(expert.name, fitted.logit, fitted.before, labels, weight, margin)
 
 
 def left_behind(regimes):

@@ -22,6 +22,9 @@ MARGIN_SE = 1.0
 MARGIN_SE_TO_GROW = -1.0
 # A segment is harmed where the frozen model's mean loss lies so many below, on so many rows.
 HARM_SE, HARM_ROWS = 2.0, 30
+# A candidate strays where among the newest rows, whose labels are still to come, it sees more than
+# so many times as much fraud as among those it was judged on, and the frozen model does not.
+STRAY, STRAY_SE = 3.0, 2.0
 LEAST = 1e-4  # probabilities are no smaller in a loss
 
 
@@ -99,8 +102,42 @@ def harmed(
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How much fraud log odds see among rows: the mean probability, and its standard error."""
+
+    share: float
+    error: float
+
+    @staticmethod
+    def of(logit: Float32, weight: Float32 | None = None) -> Seen:
+        """Of `logit: (rows,)`, at least one; `weight: (rows,)`: how many rows each stands for."""
+        p = _probability(logit)
+        each = np.ones(len(p)) if weight is None else weight.astype(np.float64)
+        each /= each.sum()
+        mean = float(each @ p)
+        return Seen(mean, float(np.sqrt(each**2 @ (p - mean) ** 2)))
+
+
+def strays(judged: Seen, newest: Seen, frozen_judged: Seen, frozen_newest: Seen) -> bool:
+    """Does a candidate see far more fraud among the newest rows than labels bear out?
+
+    Labels that come late are of rows that today's may have left far behind: there a network that
+    followed them is anywhere.
+    """
+    moved = max(1.0, frozen_newest.share / max(frozen_judged.share, LEAST))
+    most = STRAY * moved
+    error = float(np.hypot(newest.error, most * judged.error))
+    return newest.share - STRAY_SE * error > most * max(judged.share, LEAST)
+
+
+def _probability(logit: Float32) -> Float64:
+    found: Float64 = 1 / (1 + np.exp(-logit.astype(np.float64)))
+    return found
+
+
 def _loss(logit: Float32, y: Float32) -> Float64:
-    p = np.clip(1 / (1 + np.exp(-logit.astype(np.float64))), LEAST, 1 - LEAST)
+    p = np.clip(_probability(logit), LEAST, 1 - LEAST)
     found: Float64 = -np.where(y == 1, np.log(p), np.log1p(-p))
     return found
 

@@ -11,16 +11,18 @@ import torch
 from numpy.typing import NDArray
 
 from consumer import states
+from consumer.columns import Float32
 from consumer.experts import Learner, State
 from consumer.experts.base import Learning, Memory, View
 from consumer.frames import Arrays
 from consumer.heal import CancelledError
-from consumer.hedge import gate
-from consumer.hedge.gate import Verdict
+from consumer.hedge import doubt, gate
+from consumer.hedge.gate import Seen, Verdict
 from consumer.mixture import FROZEN, Mixture, apart, flat
+from consumer.reference import Trained
 from consumer.segments import Segments
 
-HARMS = "harms "
+HARMS, STRAYS = "harms ", "strays: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class Heal:
     skill: float | None
     # Of the pool, who fares worse than the frozen model on a segment's rows: on which.
     harmful: Mapping[str, Sequence[str]]
+    # (2, features): how far the rows of all regimes go, and training's; None where they taught not.
+    reach: Float32 | None
 
     @property
     def told(self) -> dict[str, Any]:
@@ -49,8 +53,8 @@ class Heal:
     @property
     def refused(self) -> str:
         """Why no candidate was admitted."""
-        harms = sorted({v.reason for v in self.verdicts if v.reason.startswith(HARMS)})
-        return "; ".join(harms) or "no candidate is better by more than noise"
+        found = sorted({v.reason for v in self.verdicts if v.reason.startswith((HARMS, STRAYS))})
+        return "; ".join(found) or "no candidate is better by more than noise"
 
     def only(self, lasting: Collection[str]) -> Heal:
         """Without what was learnt of a regime alone, which is not the present one any more."""
@@ -59,7 +63,9 @@ class Heal:
     def framed(self) -> tuple[dict[str, Any], Arrays]:
         """For another process: what JSON tells, and arrays."""
         about = {**self.told, "skill": self.skill, "harmful": dict(self.harmful)}
-        return {**about, "names": list(self.states)}, {"states": _to_array(self.states)}
+        reach: Arrays = {} if self.reach is None else {"reach": self.reach}
+        arrays: Arrays = {"states": _to_array(self.states), **reach}
+        return {**about, "names": list(self.states)}, arrays
 
     @classmethod
     def of_frame(cls, about: Mapping[str, Any], arrays: Arrays) -> Self:
@@ -71,16 +77,21 @@ class Heal:
             about["frauds"],
             about["skill"],
             about["harmful"],
+            arrays.get("reach"),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class HealRequest:
-    """Learn from these rows; `pool`: the experts' numbers, of those that are admitted."""
+    """Learn from these rows; `pool`: the experts' numbers, of those that are admitted.
+
+    `newest: (rows, features)`: what the stream looks like today, without labels; may be none.
+    """
 
     rows: Mapping[Memory, Learning]  # at least one of them
     pool: Mapping[str, State]
     seed: int
+    newest: Float32
 
     def run(self, healer: Heals, cancelled: Callable[[], bool]) -> Heal:
         """On the worker's thread. Raises: CancelledError."""
@@ -94,7 +105,7 @@ class HealRequest:
             for each in fields(Learning)
         }
         about = {"memories": list(self.rows), "seed": self.seed, "names": list(self.pool)}
-        return about, {**arrays, "states": _to_array(self.pool)}
+        return about, {**arrays, "states": _to_array(self.pool), "newest": self.newest}
 
     @classmethod
     def of_frame(cls, about: Mapping[str, Any], arrays: Arrays) -> Self:
@@ -103,7 +114,8 @@ class HealRequest:
             memory: Learning(*(arrays[f"{memory}/{each.name}"] for each in fields(Learning)))
             for memory in about["memories"]
         }
-        return cls(rows, _of_array(arrays["states"], about["names"]), about["seed"])
+        pool = _of_array(arrays["states"], about["names"])
+        return cls(rows, pool, about["seed"], arrays["newest"])
 
 
 class Heals(Protocol):
@@ -119,6 +131,7 @@ class Healer:
 
     mixture: Mixture  # its own: while an expert learns, its network holds that one's numbers
     segments: Segments
+    trained: Trained | None
 
     def heal(self, request: HealRequest, cancelled: Callable[[], bool]) -> Heal:
         """Every expert that learns from labels learns. Raises: CancelledError."""
@@ -126,6 +139,7 @@ class Healer:
         admitted: dict[str, State] = {}
         verdicts: list[Verdict] = []
         skills: list[float] = []
+        newest = View.of(base, request.newest)
         for name, expert in mixture.experts.items():
             if cancelled():
                 raise CancelledError
@@ -158,6 +172,17 @@ class Healer:
             if verdict.admitted and harmed:
                 reason = f"{HARMS}{', '.join(harmed)}"
                 verdict = replace(verdict, admitted=False, reason=reason)
+            if verdict.admitted and len(request.newest):
+                with torch.no_grad():
+                    logit = expert.logit(fitted.state, newest).numpy()
+                    seen, now = Seen.of(fitted.logit, weight), Seen.of(logit)
+                    then = Seen.of(frozen, weight)
+                    if gate.strays(seen, now, then, Seen.of(newest.frozen.numpy())):
+                        reason = (
+                            f"{STRAYS}sees {now.share:.1%} of fraud among the newest rows, "
+                            f"{seen.share:.1%} among those it was judged on"
+                        )
+                        verdict = replace(verdict, admitted=False, reason=reason)
             verdicts.append(verdict)
             if verdict.admitted:
                 admitted[name] = fitted.state
@@ -166,7 +191,16 @@ class Healer:
         rows = request.rows["regime" if "regime" in request.rows else "all"]
         skill = max([0.0, *skills]) if skills else None
         harmful = self._harmful(request.pool, rows)
-        return Heal(admitted, tuple(verdicts), len(rows), int(rows.y.sum()), skill, harmful)
+        reach = self._reach(request.rows["all"].x) if "all" in request.rows else None
+        frauds = int(rows.y.sum())
+        return Heal(admitted, tuple(verdicts), len(rows), frauds, skill, harmful, reach)
+
+    def _reach(self, x: Float32) -> Float32:
+        found = doubt.reach(x)
+        if self.trained is not None:
+            least, most = self.trained.quantiles[0], self.trained.quantiles[-1]
+            found = np.stack([np.minimum(found[0], least), np.maximum(found[1], most)])
+        return found
 
     def _harmful(self, pool: Mapping[str, State], rows: Learning) -> dict[str, list[str]]:
         """Admitted when a segment had too few rows to tell, or when it fared otherwise."""

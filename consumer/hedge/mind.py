@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
+from consumer.columns import Float32
 from consumer.hedge.change import FeatureChange, LabelledLoss
 from consumer.hedge.due import Due
 from consumer.hedge.memory import Memory
@@ -38,6 +41,8 @@ class Mind:
         self.unsure = False  # the base rate was let in, in this regime
         self.abstained = False  # and it was said that nothing can be healed
         self.signal_lost = False
+        self.reach: Float32 | None = None  # (2, features): as far as rows go that labels came for
+        self.is_beyond = False  # the base rate was let in, as rows of today go farther
 
     @property
     def age(self) -> int:
@@ -57,7 +62,7 @@ class Mind:
         self.mine = Due(self.labelled)
         self.unsure = self.abstained = self.signal_lost = False
         self.is_open = True
-        self.is_recognised = self.could_guess = False
+        self.is_recognised = self.could_guess = self.is_beyond = False
 
     @property
     def labelled(self) -> int:
@@ -84,7 +89,9 @@ class Mind:
                 self.unsure,
                 self.abstained,
                 self.signal_lost,
+                self.is_beyond,
             ],
+            "reach": None if self.reach is None else self.reach.tolist(),
         }
 
     def load(self, state: Mapping[str, Any], memories: Memories, deployed: InForce) -> None:
@@ -99,4 +106,5 @@ class Mind:
         self.mine, self.all = (Due(**each) for each in state["due"])
         self.judged = list(state["judged"])
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
-        self.unsure, self.abstained, self.signal_lost = said
+        self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
+        self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

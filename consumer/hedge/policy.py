@@ -29,6 +29,7 @@ from consumer.hedge import gate, probes, weights
 from consumer.hedge.change import Change
 from consumer.hedge.changes import Changes
 from consumer.hedge.consent import Consent
+from consumer.hedge.doubt import Doubt
 from consumer.hedge.due import Budget, Request
 from consumer.hedge.guess import Guesser
 from consumer.hedge.healer import HARMS, Heal, Healer, HealRequest
@@ -63,7 +64,7 @@ class Hedge(Policy):
         self._process: HealingProcess | None = None
         if settings.heal.mode == "threaded" and model.directory is not None:
             self._process = HealingProcess(settings, model)
-        healer = self._process or Healer(Mixture(model), self._segments)
+        healer = self._process or Healer(Mixture(model), self._segments, model.trained)
         here = self._process is None
         super().__init__(settings, model, registry, events, out, healer, heals_on_thread=here)
         self._mixture = Mixture(model)
@@ -90,7 +91,8 @@ class Hedge(Policy):
             say,
         )
         sd = np.asarray(model.manifest.reference.sd, np.float64)
-        self._unlabelled = Unlabelled(mind, self._guesser, self._mixture, sd, self._consent, say)
+        self._unlabelled = Unlabelled(mind, self._guesser, sd, self._consent, say)
+        self._doubt = Doubt(mind, self._mixture, model.features, self._consent, say)
         self._pending: list[Labelled] = []  # joined since the last batch ended
         self._request: Request | None = None  # the heal in flight
         self._asked: Request | None = None
@@ -157,7 +159,7 @@ class Hedge(Policy):
         if not self.control.pinned:
             self._recognise(place)
             self._unlabelled.guess(place)
-            self._unlabelled.doubt(place)
+            self._doubt.look(place)
             self._put_in_force(place)
         if self._may_heal(now_ms, place):
             self._heal(place, now_ms, idle)
@@ -184,7 +186,9 @@ class Hedge(Policy):
         mine = [rows for rows in mine if len(rows)]
         if not mine:
             return None
-        self._mind.pool.keep_lent()
+        # But of rows that lie beyond theirs they say nothing.
+        if not self._mind.is_beyond:
+            self._mind.pool.keep_lent()
         mean, weighed, frauds = self._follow(mine, place)
         count = sum(map(len, mine))
         self._mind.labels_now += count
@@ -296,7 +300,8 @@ class Hedge(Policy):
             return False
         self._request = request
         pool = dict(self._mind.pool.states)
-        self._worker.submit(HealRequest(rows, pool, self._mind.batches))
+        newest = self._mind.recent.rows
+        self._worker.submit(HealRequest(rows, pool, self._mind.batches, newest))
         return True
 
     def _finish(self, result: HealResult) -> None:
@@ -305,6 +310,8 @@ class Hedge(Policy):
         place = request.place
         heal: Heal | None = result.healed
         is_late = request.regime != self._mind.regimes.now
+        if heal is not None and heal.reach is not None:
+            self._mind.reach = heal.reach
         if heal is not None and is_late:
             heal = heal.only(self._mixture.lasting)
         elif heal is not None and not self.control.pinned:

@@ -192,7 +192,7 @@ def _healer(about: dict[str, Any]) -> Healer:
             "that scores: start the consumer again"
         )
     segments = {name: Segment(**each) for name, each in about["segments"].items()}
-    return Healer(Mixture(model), Segments(segments, model.features))
+    return Healer(Mixture(model), Segments(segments, model.features), model.trained)
 
 
 def _hash(model: Model) -> str:

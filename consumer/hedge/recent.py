@@ -64,7 +64,9 @@ class Recent:
 
     @property
     def rows(self) -> Float32:
-        """All of them, (rows, features)."""
+        """All of them, (rows, features); of none there is nothing, (0, 0)."""
+        if not self._batches:
+            return np.empty((0, 0), np.float32)
         return np.concatenate([one.x for one in self._batches])
 
     def steady(self, sd: Float64) -> list[Float32]:

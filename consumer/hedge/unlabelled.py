@@ -1,4 +1,4 @@
-"""What can be answered before a label of a change comes: undo a move, be less sure, or abstain."""
+"""What can be answered before a label of a change comes: undo a move, or abstain."""
 
 from __future__ import annotations
 
@@ -8,17 +8,13 @@ from collections.abc import Callable
 import numpy as np
 
 from consumer.columns import Float64
-from consumer.hedge.changes import BASE_RATE, CHANGED_P
 from consumer.hedge.consent import Consent
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.mind import Mind
-from consumer.mixture import Mixture
-from consumer.reference import Sample, fits
 from consumer.registry import Place
 
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
-UNSURE = 0.4  # of the base rate, where nothing else is known
 GUESSED_ROWS = 100  # fewer look like anything
 ABSTAIN_FROM = 3  # batches after a change
 
@@ -30,7 +26,6 @@ class Unlabelled:
         self,
         mind: Mind,
         guesser: Guesser,
-        mixture: Mixture,
         sd: Float64,
         consent: Consent,
         say: Callable[..., None],
@@ -38,7 +33,6 @@ class Unlabelled:
         """`sd: (features,)` as trained; `say(place, action, message, **fields)`: an event."""
         self._mind = mind
         self._guesser = guesser
-        self._mixture = mixture
         self._sd = sd
         self._consent = consent
         self._say = say
@@ -86,37 +80,6 @@ class Unlabelled:
             "heal-provisional",
             f"{found.told}: undone, provisionally",
             reasons=[found.told],
-            weights=mind.pool.weights,
-        )
-
-    def doubt(self, place: Place) -> None:
-        """A change is sure, and labels of it are on their way: be less sure until they come."""
-        mind = self._mind
-        if mind.unsure or not mind.changed_at or mind.labels_now or not mind.labels_ever:
-            return
-        if not mind.recent or len(mind.recent.rows) < GUESSED_ROWS:
-            return  # the change lies within the newest batch, and no guess was made yet
-        known, left = mind.regimes.known, mind.regimes.left
-        if self.expert or mind.regimes.now in known or left not in known:
-            return
-        then = known[left].sample
-        p = fits(mind.recent.rows, Sample(then, len(then)))
-        if p >= CHANGED_P:
-            return
-        what = "draw scores towards the base rate until labels of the change come"
-        if not self._consent.given(BASE_RATE, mind.regimes.now, what, place, ask=True):
-            return
-        mind.unsure = True
-        mind.pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
-        # How often was it right to doubt?
-        harmful, harmless = mind.judged
-        mind.pool.lend(BASE_RATE, UNSURE * (1 + harmful) / (1 + harmful + harmless))
-        self._say(
-            place,
-            "less-sure",
-            f"the change is sure (p {p:.1g}) and no label of it has come: scores are drawn towards "
-            "the base rate until labels come",
-            p=p,
             weights=mind.pool.weights,
         )
 

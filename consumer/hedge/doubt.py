@@ -1,0 +1,124 @@
+"""Scores are drawn to the base rate where what labels have taught may not hold.
+
+Where a change is sure and its labels are on their way; and where rows lie beyond those that labels
+have come for: an account ages, a window fills up, and labels a month late know nothing of it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from consumer.columns import Float32
+from consumer.hedge.changes import BASE_RATE, CHANGED_P
+from consumer.hedge.consent import Consent
+from consumer.hedge.mind import Mind
+from consumer.mixture import Mixture
+from consumer.reference import Sample, fits
+from consumer.registry import Place
+
+UNSURE = 0.4  # of the base rate, where nothing else is known
+FEWEST = 100  # rows that tell what a stream looks like
+# How far labels reach: but for so many of their rows, either way.
+BEYOND_ALL_BUT = 0.001
+# Of the newest rows so many lie beyond it in some feature, where that is said at all; and it is
+# looked at once in so many batches.
+BEYOND, EVERY = 0.05, 10
+
+
+def reach(x: Float32) -> Float32:
+    """(2, features): between which values nearly all rows `x: (rows, features)` lie."""
+    levels = (BEYOND_ALL_BUT, 1 - BEYOND_ALL_BUT)
+    found: Float32 = np.quantile(x, levels, axis=0).astype(np.float32)
+    return found
+
+
+class Doubt:
+    """Lends the base rate weight, until labels can speak."""
+
+    def __init__(
+        self,
+        mind: Mind,
+        mixture: Mixture,
+        features: Sequence[str],
+        consent: Consent,
+        say: Callable[..., None],
+    ) -> None:
+        """`say(place, action, message, **fields)`: an event."""
+        self._mind = mind
+        self._mixture = mixture
+        self._features = features
+        self._consent = consent
+        self._say = say
+
+    def look(self, place: Place) -> None:
+        """Be less sure where there is reason to, and no guess counts that answers it."""
+        lent = self._mind.pool.lent
+        if lent is not None and lent[0] != BASE_RATE:
+            self._mind.is_beyond = False
+            return
+        if len(self._mind.recent.rows) < FEWEST:
+            return  # the change lies within the newest batch, and no guess was made yet
+        self._of_a_change(place)
+        self._of_reach(place)
+
+    def _of_a_change(self, place: Place) -> None:
+        mind = self._mind
+        if mind.unsure or not mind.changed_at or mind.labels_now or not mind.labels_ever:
+            return
+        known, left = mind.regimes.known, mind.regimes.left
+        if mind.regimes.now in known or left not in known:
+            return
+        then = known[left].sample
+        p = fits(mind.recent.rows, Sample(then, len(then)))
+        if p >= CHANGED_P:
+            return
+        what = "draw scores towards the base rate until labels of the change come"
+        # How often was it right to doubt?
+        harmful, harmless = mind.judged
+        if not self._lend(UNSURE * (1 + harmful) / (1 + harmful + harmless), what, place):
+            return
+        mind.unsure = True
+        self._told(place, f"the change is sure (p {p:.1g}) and no label of it has come", p=p)
+
+    def _of_reach(self, place: Place) -> None:
+        mind = self._mind
+        is_due = mind.batches // EVERY > (mind.batches - mind.newest) // EVERY
+        if mind.reach is None or not is_due or (mind.unsure and not mind.labels_now):
+            return
+        least, most = mind.reach
+        rows = mind.recent.rows
+        beyond = np.maximum((rows < least).mean(axis=0), (rows > most).mean(axis=0))
+        feature = int(beyond.argmax())
+        share = float(beyond[feature])
+        if share < BEYOND:
+            if mind.is_beyond:
+                mind.pool.leave(BASE_RATE)
+                mind.is_beyond = False
+            return
+        what = "draw scores towards the base rate while rows lie beyond those that have labels"
+        if self._lend(UNSURE * share, what, place) and not mind.is_beyond:
+            mind.is_beyond = True
+            name = self._features[feature]
+            self._told(
+                place, f"{share:.0%} of the newest rows lie beyond nearly all labelled ones: {name}"
+            )
+
+    def _lend(self, share: float, what: str, place: Place) -> bool:
+        pool = self._mind.pool
+        if not self._consent.given(BASE_RATE, self._mind.regimes.now, what, place, ask=True):
+            return False
+        if BASE_RATE not in pool.states:
+            pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
+        pool.lend(BASE_RATE, share)
+        return True
+
+    def _told(self, place: Place, why: str, **found: float) -> None:
+        self._say(
+            place,
+            "less-sure",
+            f"{why}: scores are drawn towards the base rate until labels come",
+            weights=self._mind.pool.weights,
+            **found,
+        )
