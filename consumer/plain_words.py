@@ -68,7 +68,7 @@ _PLAIN = {
     ),
     "less-sure": Plain(
         "Scores made less sure",
-        "The change is certain and no label of it has come: scores are drawn to the average.",
+        "No label of rows like these has come: scores are drawn to the average until some do.",
         IN_FORCE,
     ),
     "cannot-heal": Plain(

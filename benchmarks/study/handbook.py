@@ -65,9 +65,10 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         work = [(table, names, given, seed) for seed in given.seeds]
         for seed, judged, said in pool.imap(_of_seed, work):
-            for name, (loss, precision) in judged.items():
+            for name, (loss, precision, weeks) in judged.items():
                 found.setdefault(name, []).append((loss, precision))
                 print(f"seed {seed} {name}: log loss {loss:.4f}, {AP} {precision:.3f}")
+                print("   log loss by week:", " ".join(f"{week:.4f}" for week in weeks))
             print("  ", said, flush=True)
     for name, several in found.items():
         mean, sd = np.mean(several, axis=0), np.std(several, axis=0)
@@ -79,8 +80,8 @@ def main() -> None:
 
 def _of_seed(
     work: tuple[pa.Table, dict[str, str], argparse.Namespace, int],
-) -> tuple[int, dict[str, tuple[float, float]], dict[str, int]]:
-    """Log loss and average precision by who scored, and what the healer said how often."""
+) -> tuple[int, dict[str, tuple[float, float, list[float]]], dict[str, int]]:
+    """Log loss, average precision and loss by week, of each who scored; how often was said what."""
     table, names, given, seed = work
     day = table["TX_TIME_DAYS"].to_numpy()
     x = np.column_stack([table[names[f]].to_numpy() for f in FEATURES]).astype(np.float32)
@@ -97,16 +98,17 @@ def _of_seed(
     judged = day[scored] >= JUDGED
     truth, when = y[scored][judged], day[scored][judged]
     by = {"healed": ours.healed, "retrained weekly": anew, "frozen": ours.frozen}
-    figures = {
-        name: (float(log_losses(p[judged], truth).mean()), weekly(p[judged], truth, when))
-        for name, p in by.items()
-    }
+    week = (when - JUDGED) // 7
+    figures = {}
+    for name, p in by.items():
+        losses = log_losses(p[judged], truth)
+        of_weeks = [float(losses[week == each].mean()) for each in np.unique(week)]
+        figures[name] = float(losses.mean()), weekly(p[judged], truth, week), of_weeks
     return seed, figures, {action: len(at) for action, at in ours.said.items()}
 
 
-def weekly(p: Float64, y: Int8, day: Any) -> float:
+def weekly(p: Float64, y: Int8, weeks: Any) -> float:
     """Mean over weeks of the average precision."""
-    weeks = (day - JUDGED) // 7
     found = [
         metrics.figures(p[weeks == week], y[weeks == week], 0.5)["average_precision"]
         for week in np.unique(weeks)

@@ -58,8 +58,6 @@ class Doubt:
         if lent is not None and lent[0] != BASE_RATE:
             self._mind.is_beyond = False
             return
-        if len(self._mind.recent.rows) < FEWEST:
-            return  # the change lies within the newest batch, and no guess was made yet
         self._of_a_change(place)
         self._of_reach(place)
 
@@ -70,8 +68,10 @@ class Doubt:
         known, left = mind.regimes.known, mind.regimes.left
         if mind.regimes.now in known or left not in known:
             return
-        then = known[left].sample
-        p = fits(mind.recent.rows, Sample(then, len(then)))
+        then, rows = known[left].sample, mind.recent.rows
+        if len(rows) < FEWEST:
+            return  # the change lies within the newest batch, and no guess was made yet
+        p = fits(rows, Sample(then, len(then)))
         if p >= CHANGED_P:
             return
         what = "draw scores towards the base rate until labels of the change come"
@@ -89,6 +89,8 @@ class Doubt:
             return
         least, most = mind.reach
         rows = mind.recent.rows
+        if len(rows) < FEWEST:
+            return
         beyond = np.maximum((rows < least).mean(axis=0), (rows > most).mean(axis=0))
         feature = int(beyond.argmax())
         share = float(beyond[feature])
