@@ -319,8 +319,8 @@ def test_who_sees_fraud_in_the_newest_rows_that_labels_do_not_bear_out_is_refuse
     assert not any(each.reason.startswith(STRAYS) for each in calm.verdicts)
     assert wild.states.keys() == calm.states.keys() - find_it
     (trees,) = (each for each in wild.verdicts if each.expert == "trees")
-    assert trees.reason.startswith("strays: sees 81")
-    assert "of fraud among the newest rows, 1" in trees.reason
+    assert trees.reason.startswith("strays: takes 81")
+    assert "of the newest rows for fraud, 1" in trees.reason
     assert trees.reason in wild.refused
 
 

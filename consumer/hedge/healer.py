@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from consumer import states
 from consumer.columns import Float32
-from consumer.experts import Learner, State
+from consumer.experts import Expert, Learner, State
 from consumer.experts.base import Learning, Memory, View
 from consumer.frames import Arrays
 from consumer.heal import CancelledError
@@ -169,20 +169,13 @@ class Healer:
             verdict = gate.judge(name, fitted.logit, in_force, y, weight, margin)
             segments = self.segments.of(rows.x[judged], rows.groups[judged])
             harmed = gate.harmed(segments, fitted.logit, frozen, y, weight)
-            if verdict.admitted and harmed:
-                reason = f"{HARMS}{', '.join(harmed)}"
-                verdict = replace(verdict, admitted=False, reason=reason)
-            if verdict.admitted and len(request.newest):
-                with torch.no_grad():
-                    logit = expert.logit(fitted.state, newest).numpy()
-                    seen, now = Seen.of(fitted.logit, weight), Seen.of(logit)
-                    then = Seen.of(frozen, weight)
-                    if gate.strays(seen, now, then, Seen.of(newest.frozen.numpy())):
-                        reason = (
-                            f"{STRAYS}sees {now.share:.1%} of fraud among the newest rows, "
-                            f"{seen.share:.1%} among those it was judged on"
-                        )
-                        verdict = replace(verdict, admitted=False, reason=reason)
+            seen = Seen.of(fitted.logit, weight), Seen.of(frozen, weight)
+            if harmed:
+                against_it = f"{HARMS}{', '.join(harmed)}"
+            else:
+                against_it = _straying(expert, fitted.state, newest, *seen)
+            if verdict.admitted and against_it:
+                verdict = replace(verdict, admitted=False, reason=against_it)
             verdicts.append(verdict)
             if verdict.admitted:
                 admitted[name] = fitted.state
@@ -216,6 +209,19 @@ class Healer:
             if worse:
                 found[name] = worse
         return found
+
+
+def _straying(expert: Expert, state: State, newest: View, seen: Seen, frozen_seen: Seen) -> str:
+    """How a candidate strays on the newest rows; empty where it does not, or there are none."""
+    if not len(newest.x):
+        return ""
+    with torch.no_grad():
+        now = Seen.of(expert.logit(state, newest).numpy())
+        frozen_now = Seen.of(newest.frozen.numpy())
+    if not gate.strays(seen, now, frozen_seen, frozen_now):
+        return ""
+    many, few = f"{now.share:.1%}", f"{seen.share:.1%}"
+    return f"{STRAYS}takes {many} of the newest rows for fraud, {few} of those it was judged on"
 
 
 def _to_array(pool: Mapping[str, State]) -> NDArray[np.uint8]:
