@@ -52,6 +52,8 @@ def main() -> None:
     asked.add_argument("--policy", default="hedge")
     asked.add_argument("--processes", type=int, default=2)
     given = asked.parse_args()
+    if not given.file.is_file():
+        raise SystemExit(f"{given.file}: no such file")
     try:
         table = pq.read_table(given.file)
     except (OSError, pa.ArrowInvalid) as error:
