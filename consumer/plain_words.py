@@ -60,7 +60,7 @@ _PLAIN = {
     ),
     "heal-withdrawn": Plain(
         "Heal withdrawn",
-        "The guess that it rested on no longer holds, or a declared segment fares worse with it.",
+        "The guess that it rested on does not hold, or a declared segment fares worse with it.",
         TAKEN_BACK,
     ),
     "rollback": Plain(

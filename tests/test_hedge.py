@@ -580,3 +580,29 @@ def test_a_regime_that_a_few_rows_look_like_is_left_again():
     assert "not those of regime 0" in changed[-1]["reasons"][0]
     assert changed[-1]["offset"] < 3_900
     assert changed[-1]["since_ms"] == changed[-2]["since_ms"]
+
+
+def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
+    # Rows truly are other rows, to and fro, and fraud is where it was.
+    given = stream(110 * BATCH, seed=5)
+    x = given.transactions.x.copy()
+    x[30 * BATCH : 57 * BATCH, V14] += 2.2
+    x[57 * BATCH : 84 * BATCH, V14] -= 1.8
+    x[84 * BATCH :, V14] += 2.2
+    likely = 1 / (1 + np.exp(3 * x[:, V14].astype(np.float64) + 3))
+    y = (np.random.default_rng(2).random(len(x)) < likely).astype(np.int8)
+    given = Stream(
+        replace(given.transactions, x=x),
+        replace(given.labels, is_fraud=y),
+    )
+
+    out = ran(given, late_ms=30 * BATCH * STEP_MS)
+
+    (provisional,) = said(out, "heal-provisional")
+    (gone,) = [e for e in out.events if e["event"]["action"] == "heal-withdrawn"]
+    assert "labels have spoken against guesses like it" in gone["message"]
+    # Labels of the first rows that it scored came 30 batches after them.
+    first = provisional["offset"] + 30 * BATCH
+    last = gone["reflexive"]["offset"]
+    assert first < last < 84 * BATCH
+    assert out.scores[-1].provisional is False

@@ -35,6 +35,8 @@ class Mind:
         self.labels_now = 0  # of the present regime
         self.mine, self.all = Due(), Due()  # labelled rows of the present regime, and of all
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
+        self.guessed: list[tuple[int, int | None]] = []  # event times at which a guess counted
+        self.record = 0.0  # nats by which labels spoke against guesses that counted; at most 0
         self.is_open = False  # a change that nothing has answered yet
         self.is_recognised = False  # the present regime, as one that was left
         self.could_guess = False  # were there rows enough, in this regime
@@ -82,6 +84,7 @@ class Mind:
             "labels": [self.labels_ever, self.labels_now],
             "due": [self.mine, self.all],
             "judged": self.judged,
+            "guessed": [self.guessed, self.record],
             "said": [
                 self.is_open,
                 self.is_recognised,
@@ -105,6 +108,8 @@ class Mind:
         self.labels_ever, self.labels_now = state["labels"]
         self.mine, self.all = (Due(**each) for each in state["due"])
         self.judged = list(state["judged"])
+        guessed, self.record = state["guessed"]
+        self.guessed = [(start, stop) for start, stop in guessed]
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
         self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

@@ -161,6 +161,7 @@ class Hedge(Policy):
             self._unlabelled.guess(place)
             self._doubt.look(place)
             self._put_in_force(place)
+        self._unlabelled.remember(place)
         if self._may_heal(now_ms, place):
             self._heal(place, now_ms, idle)
         self._move(place)
@@ -174,6 +175,7 @@ class Hedge(Policy):
             self._mind.memory.add(rows)
             self._mind.all.add(len(rows))
             self._mind.labels_ever = True
+            self._unlabelled.judge(rows)
         mine, others = [], []
         for rows in pending:
             regime = self._mind.regimes.of(rows.event_time)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from consumer.columns import Float64
+from consumer.columns import Float64, Labelled
+from consumer.hedge import weights
 from consumer.hedge.consent import Consent
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.mind import Mind
@@ -17,6 +18,11 @@ from consumer.registry import Place
 PROVISIONAL = 0.998
 GUESSED_ROWS = 100  # fewer look like anything
 ABSTAIN_FROM = 3  # batches after a change
+# Rows that all move may truly be other rows. Where labels have said so of guesses that counted, by
+# so many nats and net of what spoke for them since, the next one has to wait for labels; half of it
+# is forgotten in so many labelled rows.
+DISTRUST, HALF_ROWS = -10.0, 10_000
+SPANS = 100  # of event time in which a guess counted, the newest
 
 
 class Unlabelled:
@@ -43,6 +49,27 @@ class Unlabelled:
         lent = self._mind.pool.lent
         return lent[0] if lent is not None and lent[0] in GUESSES else None
 
+    def judge(self, rows: Labelled) -> None:
+        """Labels have come, perhaps of rows that a guess had scored: was it right?"""
+        mind = self._mind
+        at = np.zeros(len(rows), bool)
+        for start_ms, stop_ms in mind.guessed:
+            at |= (rows.event_time > start_ms) & (rows.event_time <= (stop_ms or math.inf))
+        y = rows.is_fraud[at]
+        gain = float((weights.loss(rows.shadow[at], y) - weights.loss(rows.score[at], y)).sum())
+        kept = mind.record * 0.5 ** (len(rows) / HALF_ROWS)
+        mind.record = round(min(0.0, kept + gain), 4)
+
+    def remember(self, place: Place) -> None:
+        """Does a guess count for the rows after this batch?"""
+        spans = self._mind.guessed
+        is_open = bool(spans) and spans[-1][1] is None
+        if self.expert is not None and not is_open:
+            spans.append((place.time_ms, None))
+        elif self.expert is None and is_open:
+            spans[-1] = (spans[-1][0], place.time_ms)
+        del spans[:-SPANS]
+
     def guess(self, place: Place) -> None:
         """Undo what all rows went through, as long as they are then as they were in training."""
         mind = self._mind
@@ -52,6 +79,9 @@ class Unlabelled:
         if sum(map(len, batches)) < GUESSED_ROWS:
             return
         could_guess, mind.could_guess = mind.could_guess, True
+        distrusted = mind.record < DISTRUST
+        if distrusted:
+            self._withdraw(place, "labels have spoken against guesses like it")
         held = self.expert
         is_moved = self._guesser.is_moved(batches, held)
         found = self._guesser.guess(np.concatenate(batches), held) if is_moved else None
@@ -62,7 +92,7 @@ class Unlabelled:
         is_first = not (mind.labels_now and could_guess)
         # In a regime that is back counts what labels of it have taught, or what was lent then.
         is_answered = mind.is_recognised or found.expert == held
-        counts = is_first and mind.changed_at > 0 and not is_answered
+        counts = is_first and mind.changed_at > 0 and not is_answered and not distrusted
         asks = counts and found.is_safe
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
             return
@@ -106,7 +136,9 @@ class Unlabelled:
             # Its weight comes with labels, or is lent where there are none.
             pool.admit({found.expert: -math.inf})
 
-    def _withdraw(self, place: Place) -> None:
+    def _withdraw(
+        self, place: Place, why: str = "the rows no longer look as if they had only moved"
+    ) -> None:
         """A provisional heal makes no sense any more."""
         if self.expert is None:
             return
@@ -115,7 +147,7 @@ class Unlabelled:
         self._say(
             place,
             "heal-withdrawn",
-            "the rows no longer look as if they had only moved: the provisional heal is gone",
+            f"{why}: the provisional heal is gone",
             weights=self._mind.pool.weights,
         )
 
