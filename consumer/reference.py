@@ -9,6 +9,8 @@ import numpy as np
 from consumer.columns import Float32, Float64, Int64
 
 QUANTILES = 1_000
+# How far rows reach: but for so many of them, either way.
+BEYOND_ALL_BUT = 0.001
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,15 @@ def quantiles(x: Float32) -> Float32:
     levels = (np.arange(QUANTILES) + 0.5) / QUANTILES
     found: Float32 = np.quantile(x, levels, axis=0).astype(np.float32)
     return found
+
+
+def reach(x: Float32, trained: Trained | None) -> Float32:
+    """(2, features): between which values nearly all rows lie, `x: (rows, features)` or training's."""
+    found: Float32 = np.quantile(x, (BEYOND_ALL_BUT, 1 - BEYOND_ALL_BUT), axis=0).astype(np.float32)
+    if trained is None:
+        return found
+    least, most = trained.quantiles[0], trained.quantiles[-1]
+    return np.stack([np.minimum(found[0], least), np.maximum(found[1], most)])
 
 
 @dataclass(frozen=True)

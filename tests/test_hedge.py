@@ -606,3 +606,5 @@ def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
     last = gone["reflexive"]["offset"]
     assert first < last < 84 * BATCH
     assert out.scores[-1].provisional is False
+    (told,) = said(out, "cannot-heal")
+    assert last <= told["offset"] < last + 4 * BATCH

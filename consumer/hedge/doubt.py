@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from consumer.columns import Float32
 from consumer.hedge.changes import BASE_RATE, CHANGED_P
 from consumer.hedge.consent import Consent
 from consumer.hedge.mind import Mind
@@ -20,18 +19,9 @@ from consumer.registry import Place
 
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
-# How far labels reach: but for so many of their rows, either way.
-BEYOND_ALL_BUT = 0.001
-# Of the newest rows so many lie beyond it in some feature, where that is said at all; and it is
-# looked at once in so many batches.
+# Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
+# at all; and it is looked at once in so many batches.
 BEYOND, EVERY = 0.05, 10
-
-
-def reach(x: Float32) -> Float32:
-    """(2, features): between which values nearly all rows `x: (rows, features)` lie."""
-    levels = (BEYOND_ALL_BUT, 1 - BEYOND_ALL_BUT)
-    found: Float32 = np.quantile(x, levels, axis=0).astype(np.float32)
-    return found
 
 
 class Doubt:

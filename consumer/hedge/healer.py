@@ -16,10 +16,10 @@ from consumer.experts import Expert, Learner, State
 from consumer.experts.base import Learning, Memory, View
 from consumer.frames import Arrays
 from consumer.heal import CancelledError
-from consumer.hedge import doubt, gate
+from consumer.hedge import gate
 from consumer.hedge.gate import Seen, Verdict
 from consumer.mixture import FROZEN, Mixture, apart, flat
-from consumer.reference import Trained
+from consumer.reference import Trained, reach
 from consumer.segments import Segments
 
 HARMS, STRAYS = "harms ", "strays: "
@@ -37,7 +37,7 @@ class Heal:
     skill: float | None
     # Of the pool, who fares worse than the frozen model on a segment's rows: on which.
     harmful: Mapping[str, Sequence[str]]
-    # (2, features): how far the rows of all regimes go, and training's; None where they taught not.
+    # (2, features): how far labelled rows go; None where those of the present regime alone taught.
     reach: Float32 | None
 
     @property
@@ -63,8 +63,8 @@ class Heal:
     def framed(self) -> tuple[dict[str, Any], Arrays]:
         """For another process: what JSON tells, and arrays."""
         about = {**self.told, "skill": self.skill, "harmful": dict(self.harmful)}
-        reach: Arrays = {} if self.reach is None else {"reach": self.reach}
-        arrays: Arrays = {"states": _to_array(self.states), **reach}
+        far: Arrays = {} if self.reach is None else {"reach": self.reach}
+        arrays: Arrays = {"states": _to_array(self.states), **far}
         return {**about, "names": list(self.states)}, arrays
 
     @classmethod
@@ -184,16 +184,10 @@ class Healer:
         rows = request.rows["regime" if "regime" in request.rows else "all"]
         skill = max([0.0, *skills]) if skills else None
         harmful = self._harmful(request.pool, rows)
-        reach = self._reach(request.rows["all"].x) if "all" in request.rows else None
+        every = request.rows.get("all")
+        far = None if every is None else reach(every.x, self.trained)
         frauds = int(rows.y.sum())
-        return Heal(admitted, tuple(verdicts), len(rows), frauds, skill, harmful, reach)
-
-    def _reach(self, x: Float32) -> Float32:
-        found = doubt.reach(x)
-        if self.trained is not None:
-            least, most = self.trained.quantiles[0], self.trained.quantiles[-1]
-            found = np.stack([np.minimum(found[0], least), np.maximum(found[1], most)])
-        return found
+        return Heal(admitted, tuple(verdicts), len(rows), frauds, skill, harmful, far)
 
     def _harmful(self, pool: Mapping[str, State], rows: Learning) -> dict[str, list[str]]:
         """Admitted when a segment had too few rows to tell, or when it fared otherwise."""

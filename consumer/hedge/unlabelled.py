@@ -92,14 +92,15 @@ class Unlabelled:
         is_first = not (mind.labels_now and could_guess)
         # In a regime that is back counts what labels of it have taught, or what was lent then.
         is_answered = mind.is_recognised or found.expert == held
-        counts = is_first and mind.changed_at > 0 and not is_answered and not distrusted
-        asks = counts and found.is_safe
+        counts = is_first and mind.changed_at > 0 and not is_answered
+        is_trusted = found.is_safe and not distrusted
+        asks = counts and is_trusted
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
             return
         self._set(found)
         if not counts:
             return
-        if not found.is_safe:
+        if not is_trusted:
             self._withdraw(place)
             self._abstain(place, found.told)
             return
