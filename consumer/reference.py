@@ -36,7 +36,7 @@ def quantiles(x: Float32) -> Float32:
 
 
 def reach(x: Float32, trained: Trained | None) -> Float32:
-    """(2, features): where nearly all rows lie, of `x: (rows, features)` and training's together."""
+    """(2, features): where nearly all rows lie, of `x: (rows, features)` and of training."""
     found: Float32 = np.quantile(x, (BEYOND_ALL_BUT, 1 - BEYOND_ALL_BUT), axis=0).astype(np.float32)
     if trained is None:
         return found
