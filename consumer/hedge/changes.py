@@ -73,6 +73,7 @@ class Changes:
         mind.newest = len(batches)
         for later, batch in zip(reversed(range(len(batches))), batches, strict=True):
             mind.batches += 1
+            mind.rows += len(batch)
             mind.recent.add(batch)
             change = self._shown(batch)
             if change is not None:

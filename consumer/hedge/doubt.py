@@ -9,16 +9,24 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import torch
 
+from consumer.columns import Float32, Labelled
+from consumer.hedge import weights
 from consumer.hedge.changes import BASE_RATE, CHANGED_P
 from consumer.hedge.consent import Consent
 from consumer.hedge.mind import Mind
 from consumer.mixture import Mixture
+from consumer.policy import MonitorBatch
 from consumer.reference import Sample, fits
 from consumer.registry import Place
 
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
+# Where scores are right to be sure it costs to draw them. Once labels have said so, by so many
+# nats, the next time has to wait for labels. And before they come it may cost so many, or so many
+# for each row that was ever scored: by more the stream's log loss never ends higher.
+DISTRUST, AFFORDED, AFFORDED_A_ROW = -12.0, 25.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; and it is looked at once in so many batches.
 BEYOND, EVERY = 0.05, 10
@@ -41,12 +49,52 @@ class Doubt:
         self._features = features
         self._consent = consent
         self._say = say
+        self._state = mixture.experts[BASE_RATE].cold(mixture.base)
+        self._base_rate = float(torch.sigmoid(self._state["logit"]))
+
+    def judge(self, rows: Labelled) -> None:
+        """Labels have come, perhaps of rows whose scores were drawn: was it right?"""
+        share = self._mind.doubts.shares(rows.event_time)
+        at = share > 0
+        drawn, share, y = rows.score[at].astype(np.float64), share[at], rows.is_fraud[at]
+        alone = (drawn - share * self._base_rate) / (1 - share)
+        gain = weights.loss(alone, y) - weights.loss(drawn, y)
+        self._mind.doubts.judge(float(gain.sum()), len(rows))
+
+    def remember(self, batches: Sequence[MonitorBatch]) -> None:
+        """What may these have cost, and are the rows after them scored with doubt?"""
+        record, lent = self._mind.doubts, self._mind.pool.lent
+        cost = sum(self._cost(batch.x, record.share) for batch in batches)
+        share = lent[1] if lent is not None and lent[0] == BASE_RATE else 0.0
+        record.note(batches[-1].place.time_ms, share, cost)
+
+    def _cost(self, x: Float32, share: float) -> float:
+        """Nats that these rows, (rows, features), are expected to lose where scores are right."""
+        if not share:
+            return 0.0
+        earned = {n: w for n, w in self._mind.pool.earned.items() if n != BASE_RATE}
+        some = x[:: max(1, len(x) // FEWEST)]
+        p = self._mixture.probabilities(some, {n: self._mind.pool.states[n] for n in earned})
+        alone = np.clip(weights.of(earned) @ p / sum(earned.values()), weights.LEAST, weights.MOST)
+        drawn = (1 - share) * alone + share * self._base_rate
+        # Kullback and Leibler's divergence.
+        lost = alone * np.log(alone / drawn) + (1 - alone) * np.log((1 - alone) / (1 - drawn))
+        return len(x) * float(lost.mean())
 
     def look(self, place: Place) -> None:
         """Be less sure where there is reason to, and no guess counts that answers it."""
-        lent = self._mind.pool.lent
+        mind, lent = self._mind, self._mind.pool.lent
         if lent is not None and lent[0] != BASE_RATE:
-            self._mind.is_beyond = False
+            mind.is_beyond = False
+            return
+        record, afforded = mind.doubts, max(AFFORDED, AFFORDED_A_ROW * mind.rows)
+        # To begin, half of either has to be left.
+        part = 1.0 if lent is not None else 0.5
+        pending = record.pending(mind.memory.newest_ms, place.time_ms)
+        if record.nats <= part * DISTRUST or pending >= part * afforded:
+            if lent is not None:
+                mind.pool.leave(BASE_RATE)
+                mind.is_beyond = False
             return
         self._of_a_change(place)
         self._of_reach(place)
@@ -102,7 +150,7 @@ class Doubt:
         if not self._consent.given(BASE_RATE, self._mind.regimes.now, what, place, ask=True):
             return False
         if BASE_RATE not in pool.states:
-            pool.put(BASE_RATE, self._mixture.experts[BASE_RATE].cold(self._mixture.base))
+            pool.put(BASE_RATE, self._state)
         pool.lend(BASE_RATE, share)
         return True
 

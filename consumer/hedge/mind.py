@@ -13,6 +13,7 @@ from consumer.hedge.due import Due
 from consumer.hedge.memory import Memory
 from consumer.hedge.pool import Pool
 from consumer.hedge.recent import Recent
+from consumer.hedge.record import Record
 from consumer.hedge.regimes import Regimes
 from consumer.policy import Memories
 from consumer.registry import InForce
@@ -29,14 +30,15 @@ class Mind:
         self.regimes = Regimes()
         self.recent = Recent()  # since the change
         self.batches = 0
+        self.rows = 0  # that have been scored
         self.newest = 1  # of them, given at once: two, where a change parts one
         self.changed_at = 0  # batches, when the present regime began; 0: none ever did
         self.labels_ever = False
         self.labels_now = 0  # of the present regime
         self.mine, self.all = Due(), Due()  # labelled rows of the present regime, and of all
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
-        self.guessed: list[tuple[int, int | None]] = []  # event times at which a guess counted
-        self.record = 0.0  # nats by which labels spoke against guesses that counted; at most 0
+        # Of what counted before labels: guesses, and being less sure.
+        self.guesses, self.doubts = Record(), Record()
         self.is_open = False  # a change that nothing has answered yet
         self.is_recognised = False  # the present regime, as one that was left
         self.could_guess = False  # were there rows enough, in this regime
@@ -80,11 +82,12 @@ class Mind:
             "regimes": self.regimes.state(),
             "recent": self.recent.places(),
             "batches": self.batches,
+            "rows": self.rows,
             "changed_at": self.changed_at,
             "labels": [self.labels_ever, self.labels_now],
             "due": [self.mine, self.all],
             "judged": self.judged,
-            "guessed": [self.guessed, self.record],
+            "records": [self.guesses.state(), self.doubts.state()],
             "said": [
                 self.is_open,
                 self.is_recognised,
@@ -104,12 +107,13 @@ class Mind:
         self.loss.load(state["loss"])
         self.regimes.load(state["regimes"], memories.regimes, memories.snapshots)
         self.recent = Recent(memories.batches)
-        self.batches, self.changed_at = state["batches"], state["changed_at"]
+        self.batches, self.rows = state["batches"], state["rows"]
+        self.changed_at = state["changed_at"]
         self.labels_ever, self.labels_now = state["labels"]
         self.mine, self.all = (Due(**each) for each in state["due"])
         self.judged = list(state["judged"])
-        guessed, self.record = state["guessed"]
-        self.guessed = [(start, stop) for start, stop in guessed]
+        for record, found in zip((self.guesses, self.doubts), state["records"], strict=True):
+            record.load(found)
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
         self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

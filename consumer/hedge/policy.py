@@ -162,6 +162,7 @@ class Hedge(Policy):
             self._doubt.look(place)
             self._put_in_force(place)
         self._unlabelled.remember(place)
+        self._doubt.remember(batches)
         if self._may_heal(now_ms, place):
             self._heal(place, now_ms, idle)
         self._move(place)
@@ -176,6 +177,7 @@ class Hedge(Policy):
             self._mind.all.add(len(rows))
             self._mind.labels_ever = True
             self._unlabelled.judge(rows)
+            self._doubt.judge(rows)
         mine, others = [], []
         for rows in pending:
             regime = self._mind.regimes.of(rows.event_time)

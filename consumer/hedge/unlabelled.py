@@ -19,10 +19,8 @@ PROVISIONAL = 0.998
 GUESSED_ROWS = 100  # fewer look like anything
 ABSTAIN_FROM = 3  # batches after a change
 # Rows that all move may truly be other rows. Where labels have said so of guesses that counted, by
-# so many nats and net of what spoke for them since, the next one has to wait for labels; half of it
-# is forgotten in so many labelled rows.
-DISTRUST, HALF_ROWS = -10.0, 10_000
-SPANS = 100  # of event time in which a guess counted, the newest
+# so many nats, the next one has to wait for labels.
+DISTRUST = -10.0
 
 
 class Unlabelled:
@@ -51,24 +49,14 @@ class Unlabelled:
 
     def judge(self, rows: Labelled) -> None:
         """Labels have come, perhaps of rows that a guess had scored: was it right?"""
-        mind = self._mind
-        at = np.zeros(len(rows), bool)
-        for start_ms, stop_ms in mind.guessed:
-            at |= (rows.event_time > start_ms) & (rows.event_time <= (stop_ms or math.inf))
+        at = self._mind.guesses.shares(rows.event_time) > 0
         y = rows.is_fraud[at]
-        gain = float((weights.loss(rows.shadow[at], y) - weights.loss(rows.score[at], y)).sum())
-        kept = mind.record * 0.5 ** (len(rows) / HALF_ROWS)
-        mind.record = round(min(0.0, kept + gain), 4)
+        gain = weights.loss(rows.shadow[at], y) - weights.loss(rows.score[at], y)
+        self._mind.guesses.judge(float(gain.sum()), len(rows))
 
     def remember(self, place: Place) -> None:
         """Does a guess count for the rows after this batch?"""
-        spans = self._mind.guessed
-        is_open = bool(spans) and spans[-1][1] is None
-        if self.expert is not None and not is_open:
-            spans.append((place.time_ms, None))
-        elif self.expert is None and is_open:
-            spans[-1] = (spans[-1][0], place.time_ms)
-        del spans[:-SPANS]
+        self._mind.guesses.note(place.time_ms, PROVISIONAL if self.expert is not None else 0.0)
 
     def guess(self, place: Place) -> None:
         """Undo what all rows went through, as long as they are then as they were in training."""
@@ -79,7 +67,7 @@ class Unlabelled:
         if sum(map(len, batches)) < GUESSED_ROWS:
             return
         could_guess, mind.could_guess = mind.could_guess, True
-        distrusted = mind.record < DISTRUST
+        distrusted = mind.guesses.nats < DISTRUST
         if distrusted:
             self._withdraw(place, "labels have spoken against guesses like it")
         held = self.expert
