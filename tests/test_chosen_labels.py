@@ -12,9 +12,9 @@ from consumer.early_labels import verdict
 from consumer.join import Join
 from consumer.settings import LabelInput
 from consumer.tally import Tally
+from tests.hedging import ran, said
 from tests.joining import HORIZON_MS, SCHEMA, labels, plain, scores
 from tests.streams import BATCH, Stream, stream
-from tests.test_hedge import ran, said
 
 RANKS = {"chargeback": 0, "analyst": 1}
 PRICES = (5000.0, (15.0,), 0.01)

@@ -10,9 +10,9 @@ from consumer.errors import SettingsError
 from consumer.mixture import FROZEN
 from consumer.outputs import Outputs
 from consumer.registry import Place
+from tests.hedging import CLEAN, NEVER, after, novel, translate
 from tests.schemas import conforms
 from tests.streams import BATCH, START_MS, STEP_MS, model, settings
-from tests.test_hedge import CLEAN, NEVER, after, novel, translate
 
 AT = Place("commands", 0, 0, START_MS)
 REQUIRED = {"heal.policy": "hedge", "heal.mode": "inline", "heal.approval": "required"}

@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import replace
-from functools import cache
 
 import numpy as np
 import pytest
@@ -12,92 +11,23 @@ from consumer.driver import Driver
 from consumer.hedge import memory as memory_room
 from consumer.hedge.healer import HealRequest
 from consumer.outputs import Outputs
-from tests.schemas import conforms
-from tests.streams import (
-    BATCH,
-    DRIFT,
-    START_MS,
-    STEP_MS,
-    V14,
-    Stream,
-    model,
-    settings,
-    stream,
+from tests.hedging import (
+    CLEAN,
+    HEDGE,
+    NEVER,
+    after,
+    losses,
+    lost,
+    novel,
+    of_a_sure_change,
+    onto_fraud,
+    ran,
+    said,
+    to_and_fro,
+    translate,
 )
-
-HEDGE = {"heal.policy": "hedge", "heal.mode": "inline"}
-CLEAN = 30 * BATCH
-NEVER = 10**12
-
-
-def ran(rows, flags=None, *, late_ms=0, of=None):
-    """Everything said of a stream whose labels come late."""
-    found = Outputs()
-
-    def take(out):
-        found.scores += out.scores
-        found.events += out.events
-        found.snapshots += out.snapshots
-        found.activations += out.activations
-        found.deployed += out.deployed
-        found.registry += out.registry
-
-    labels = rows.labels
-    labels = replace(labels, labelled_at=labels.labelled_at + late_ms)
-    if late_ms == NEVER:
-        none = np.zeros(0, np.int64)
-        labels = Labels(0, [], none, none.astype(np.int8), [], none)
-    with Driver(settings(HEDGE | (flags or {})), of or model()) as driver:
-        driver.run([(rows.transactions, labels)], take)
-    return found
-
-
-def after(change, rows=CLEAN, clean=CLEAN):
-    """Clean rows, then `rows` that `change(x, fraud)` has changed."""
-    given = stream(clean + rows, seed=5)
-    x = given.transactions.x.copy()
-    change(x[clean:], given.labels.is_fraud[clean:] == 1)
-    return Stream(replace(given.transactions, x=x), given.labels)
-
-
-def translate(x, fraud):
-    x[:, V14] -= DRIFT
-
-
-def to_and_fro(x, fraud):
-    x[np.arange(len(x)) // CLEAN % 2 == 0, V14] -= DRIFT
-
-
-def novel(x, fraud):
-    """Fraud shows in V3 and no longer in V14."""
-    rng = np.random.default_rng(4)
-    x[fraud, V14] = rng.normal(size=fraud.sum())
-    x[fraud, 0] = rng.normal(-2.5, 0.8, size=fraud.sum())
-
-
-def onto_fraud(x, fraud):
-    """Legitimate rows move to where the fraud is, which stays."""
-    x[~fraud, V14] -= DRIFT
-
-
-def lost(x, fraud):
-    """Nothing tells them apart any more."""
-    x[fraud] = np.random.default_rng(4).normal(size=(fraud.sum(), x.shape[1]))
-
-
-def losses(out, given, start=CLEAN):
-    """Mean log loss of what was published and of the frozen model, after the change."""
-    y = given.labels.is_fraud[start:]
-    found = []
-    for name in ("score", "shadow"):
-        p = np.concatenate([getattr(each, name) for each in out.scores]).astype(np.float64)
-        p = np.clip(p[start:], 1e-6, 1 - 1e-6)
-        found.append(float(-np.where(y == 1, np.log(p), np.log1p(-p)).mean()))
-    return found
-
-
-def said(out, action):
-    return [e["reflexive"] for e in out.events if e["event"]["action"] == action]
+from tests.schemas import conforms
+from tests.streams import BATCH, DRIFT, START_MS, STEP_MS, V14, Stream, model, settings, stream
 
 
 @pytest.mark.parametrize("late_ms", [0, 5 * BATCH * STEP_MS, NEVER])
@@ -127,18 +57,6 @@ def test_a_new_kind_of_fraud_is_learnt_from_its_labels():
     assert healed < 0.5 * frozen
 
 
-def test_without_labels_of_a_change_that_is_no_move_nothing_is_healed_and_it_is_said_once():
-    given = after(onto_fraud, 2 * CLEAN)
-
-    out = ran(given, late_ms=NEVER)
-
-    assert len(said(out, "cannot-heal")) == 1
-    # On the first hundred rows it may look like a move, and is taken back with more of them.
-    assert len(said(out, "heal-withdrawn")) == len(said(out, "heal-provisional"))
-    healed, frozen = losses(out, given, start=2 * CLEAN)
-    assert healed == frozen
-
-
 def test_where_the_signal_is_gone_scores_are_calibrated_and_it_is_said():
     given = after(lost, 3 * CLEAN)
 
@@ -159,87 +77,6 @@ def test_on_a_stream_that_does_not_change_it_does_no_harm():
     healed, frozen = losses(out, given)
     assert healed < frozen + 0.01
     assert said(out, "cannot-heal") == []
-
-
-def test_a_regime_that_comes_back_is_recognised_before_its_labels_come():
-    away = after(translate, 2 * CLEAN)
-    x = away.transactions.x.copy()
-    x[2 * CLEAN :, V14] += DRIFT  # clean again
-    given = Stream(replace(away.transactions, x=x), away.labels)
-
-    out = ran(given, late_ms=15 * BATCH * STEP_MS)
-
-    (back,) = said(out, "regime-recognised")
-    assert back["regime"] == 0
-    assert back["offset"] < 2 * CLEAN + 5 * BATCH
-    healed, frozen = losses(out, given, start=2 * CLEAN + 5 * BATCH)
-    assert healed < frozen + 0.05
-
-
-@cache
-def of_a_sure_change():
-    """A stream that changes for good, its labels late, and what was said of it."""
-    given = after(onto_fraud, 2 * CLEAN)
-    return given, ran(given, late_ms=25 * BATCH * STEP_MS)
-
-
-def test_before_labels_of_a_sure_change_come_scores_are_drawn_to_the_base_rate():
-    given, out = of_a_sure_change()
-
-    (told,) = said(out, "less-sure")
-    assert told["weights"]["base_rate"] == pytest.approx(0.4)
-    healed, frozen = losses(out, given)
-    assert healed < frozen
-
-
-def restless(feature):
-    """A model whose feature moved all the time in training, so that moving it is no change."""
-    found = model()
-    unrest = [1e3 if n == feature else 1.0 for n in range(len(found.features))]
-    reference = found.manifest.reference.model_copy(update={"unrest": unrest, "outputs": []})
-    return replace(found, manifest=found.manifest.model_copy(update={"reference": reference}))
-
-
-def growing(batches, by):
-    """Clean rows, but for a feature that moves by so much at those batches, and between."""
-    given = stream(160 * BATCH, seed=5)
-    x = given.transactions.x.copy()
-    x[:, 2] += np.interp(np.arange(len(x)) / BATCH, batches, by)
-    return Stream(replace(given.transactions, x=x), given.labels)
-
-
-def to_base_rate(out):
-    """What weight each batch's scores gave the base rate."""
-    found = np.zeros(sum(len(each) for each in out.scores) // BATCH)
-    for each in out.activations:
-        found[each.place.offset // BATCH :] = each.in_force.weights.get("base_rate", 0.0)
-    return found
-
-
-def test_scores_are_drawn_to_the_base_rate_while_rows_lie_beyond_those_that_have_labels():
-    # A feature grows, and its labels are of when it was smaller; then it grows no more.
-    given = growing([40, 100], [0, 8])
-
-    out = ran(given, late_ms=15 * BATCH * STEP_MS, of=restless(2))
-
-    assert said(out, "regime-changed") == []
-    told, *_ = [e["message"] for e in out.events if e["event"]["action"] == "less-sure"]
-    assert "of the newest rows lie beyond nearly all labelled ones: V8" in told
-    drawn = to_base_rate(out)
-    assert max(drawn[:50]) == 0
-    assert min(drawn[90:110]) > 0.05
-    assert max(drawn[90:110]) > 0.1
-    assert max(drawn[135:]) == 0
-
-
-def test_rows_that_come_back_to_where_labels_are_need_no_more_of_them():
-    given = growing([40, 100, 101], [0, 8, 0])
-    given = Stream(given.transactions, given.labels.rows(0, 60 * BATCH))
-
-    drawn = to_base_rate(ran(given, of=restless(2)))
-
-    assert drawn[100] == pytest.approx(0.4, abs=0.1)
-    assert max(drawn[130:]) == 0
 
 
 def test_labels_that_speak_against_what_was_healed_take_it_back():
@@ -268,40 +105,6 @@ def test_more_heals_than_an_hour_allows_have_to_wait_and_it_is_said_once():
     assert len(heals) == 7
     (told,) = said(out, "heal-postponed")
     assert told["heals"] == 7
-
-
-def of_other_share(keep):
-    """Rows 4,000 and on only where `keep(fraud, at)` says so: another share of them is fraud."""
-    given = stream(20_000, seed=5)
-    transactions, fraud = given.transactions, given.labels.is_fraud
-    at = np.arange(len(fraud))
-    kept = np.flatnonzero((at < 4_000) | keep(fraud == 1, at))[:10_000]
-    times, offsets = transactions.event_time[: len(kept)], transactions.offset[: len(kept)]
-    ids, x = [transactions.ids[n] for n in kept], transactions.x[kept]
-    return Stream(
-        replace(transactions, ids=ids, x=x, event_time=times, offset=offsets),
-        replace(given.labels, is_fraud=fraud[kept]),
-    )
-
-
-def test_a_share_of_fraud_that_rises_is_followed_without_a_label():
-    given = of_other_share(lambda fraud, at: fraud | (at % 3 == 0))
-
-    out = ran(given, {"batch.rows": 100}, late_ms=NEVER)
-
-    assert any("odds of fraud" in told["reasons"][0] for told in said(out, "heal-provisional"))
-    healed, frozen = losses(out, given, start=6_000)
-    assert healed < frozen
-
-
-def test_fraud_that_seems_rarer_without_a_label_may_only_look_different():
-    given = of_other_share(lambda fraud, at: ~fraud | (at % 5 == 0))
-
-    out = ran(given, {"batch.rows": 100}, late_ms=NEVER)
-
-    assert said(out, "regime-changed")
-    told = [each["weights"] for each in said(out, "heal-provisional")]
-    assert all(each.get("prevalence", 0.0) < 0.02 for each in told)
 
 
 def test_a_single_row_far_from_all_of_training_is_no_change():
@@ -525,16 +328,6 @@ def test_the_published_policy_cuts_no_batch():
     assert len(out.activations) > 1
 
 
-@pytest.mark.parametrize("rows", [10, 50])
-def test_a_guess_is_lent_once_and_then_labels_decide(rows):
-    out = ran(after(translate), {"batch.rows": rows})
-
-    lent = [each["offset"] for each in said(out, "heal-provisional")]
-    changed = [each["offset"] for each in said(out, "regime-changed")]
-    assert lent
-    assert len(lent) <= len(changed)
-
-
 def test_in_a_regime_that_is_back_nothing_is_lent_and_what_was_learnt_counts():
     given = after(to_and_fro, 3 * CLEAN)
 
@@ -580,31 +373,3 @@ def test_a_regime_that_a_few_rows_look_like_is_left_again():
     assert "not those of regime 0" in changed[-1]["reasons"][0]
     assert changed[-1]["offset"] < 3_900
     assert changed[-1]["since_ms"] == changed[-2]["since_ms"]
-
-
-def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
-    # Rows truly are other rows, to and fro, and fraud is where it was.
-    given = stream(110 * BATCH, seed=5)
-    x = given.transactions.x.copy()
-    x[30 * BATCH : 57 * BATCH, V14] += 2.2
-    x[57 * BATCH : 84 * BATCH, V14] -= 1.8
-    x[84 * BATCH :, V14] += 2.2
-    likely = 1 / (1 + np.exp(3 * x[:, V14].astype(np.float64) + 3))
-    y = (np.random.default_rng(2).random(len(x)) < likely).astype(np.int8)
-    given = Stream(
-        replace(given.transactions, x=x),
-        replace(given.labels, is_fraud=y),
-    )
-
-    out = ran(given, late_ms=30 * BATCH * STEP_MS)
-
-    (provisional,) = said(out, "heal-provisional")
-    (gone,) = [e for e in out.events if e["event"]["action"] == "heal-withdrawn"]
-    assert "labels have spoken against guesses like it" in gone["message"]
-    # Labels of the first rows that it scored came 30 batches after them.
-    first = provisional["offset"] + 30 * BATCH
-    last = gone["reflexive"]["offset"]
-    assert first < last < 84 * BATCH
-    assert out.scores[-1].provisional is False
-    (told,) = said(out, "cannot-heal")
-    assert last <= told["offset"] < last + 4 * BATCH

@@ -14,8 +14,8 @@ from consumer.errors import SettingsError
 from consumer.hedge import gate
 from consumer.segments import Segments
 from consumer.settings import Segment, TransactionInput, load
+from tests.hedging import ran, said
 from tests.streams import BATCH, DRIFT, V14, Stream, stream
-from tests.test_hedge import ran, said
 
 V8 = 2
 FEATURES = ["V3", "V14", "V8"]
