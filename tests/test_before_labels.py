@@ -224,3 +224,16 @@ def test_what_doubt_may_cost_before_labels_come_is_bounded(monkeypatch):
     # But of many rows it may be more.
     monkeypatch.setattr(doubt, "AFFORDED_A_ROW", 1.0)
     assert (to_base_rate(ran(given)) > 0).sum() > 2 * lasted
+
+
+@pytest.mark.parametrize(("unrest", "is_undone"), [(1.2, True), (1.5, False)])
+def test_a_feature_that_moved_while_the_model_was_trained_is_not_moved_back(unrest, is_undone):
+    of = model()
+    reference = of.manifest.reference.model_copy(update={"unrest": [1.0, unrest, 1.0]})
+    of = replace(of, manifest=of.manifest.model_copy(update={"reference": reference}))
+
+    out = ran(after(translate), late_ms=NEVER, of=of)
+
+    assert said(out, "regime-changed")
+    assert bool(said(out, "heal-provisional")) is is_undone
+    assert bool(said(out, "cannot-heal")) is not is_undone

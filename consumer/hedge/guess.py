@@ -10,6 +10,7 @@ import torch
 
 from consumer.columns import Float32, Float64, Int64
 from consumer.experts import State, alignment, prevalence
+from consumer.hedge.change import UNREST_MARGIN
 from consumer.mixture import FROZEN, Mixture
 from consumer.model_directory import Model
 from consumer.reference import Ranks, Sample
@@ -43,6 +44,8 @@ class Guesser:
         reference = model.manifest.reference
         self._names = model.features
         self._sd: Float64 = np.asarray(reference.sd, np.float64)
+        # What training saw go up and down means something: where it goes on to, nobody undoes it.
+        self._wanders = np.asarray(reference.unrest or np.ones(len(self._sd))) > UNREST_MARGIN
         self._share = reference.fraud_share
         self._mixture = mixture
         self._training = (
@@ -90,6 +93,8 @@ class Guesser:
         if found is None or np.abs(found[0] / self._sd).max() > FARTHEST_SD:
             return None
         moved, p = found
+        if moved[self._wanders].any():
+            return None
         told = [f"{self._names[n]} by {moved[n]:+.3g}" for n in np.flatnonzero(moved)]
         state = {"shift": torch.from_numpy(moved)}
         return Guess(ALIGNMENT, state, p, f"all rows have only moved, {', '.join(told)}")
