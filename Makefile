@@ -10,7 +10,7 @@ WITHOUT_CUDA := sed -E '/^(torch|triton|cuda-[a-z]+|nvidia-[a-z0-9-]+)==/,/[^\\]
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test chaos paper labels delivery bench bench-peers latency flat lint format lock clean python broker-tools
+.PHONY: help setup demo test chaos paper labels study delivery bench bench-peers latency flat lint format lock clean python broker-tools
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

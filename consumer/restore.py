@@ -227,7 +227,7 @@ class Checkpoint:
 
 
 # Of checkpoints, and of what experts keep in the registry: another shape is another format.
-FORMAT = 6
+FORMAT = 7
 
 
 def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) -> Checkpoint | None:

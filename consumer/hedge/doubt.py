@@ -26,7 +26,7 @@ FEWEST = 100  # rows that tell what a stream looks like
 # Where scores are right to be sure it costs to draw them. Once labels have said so, by so many
 # nats, the next time has to wait for labels. And before they come it may cost so many, or so many
 # for each row that was ever scored: by more the stream's log loss never ends higher.
-DISTRUST, AFFORDED, AFFORDED_A_ROW = -12.0, 25.0, 0.002
+DISTRUST, AFFORDED, AFFORDED_A_ROW = -10.0, 20.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; and it is looked at once in so many batches.
 BEYOND, EVERY = 0.05, 10
