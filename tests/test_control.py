@@ -164,6 +164,31 @@ def test_a_pin_holds_through_drift_until_it_is_taken_away():
     assert pinned["version"] <= run.activations[run.at].version
 
 
+def test_while_a_version_is_pinned_that_is_no_guess_labels_judge_none():
+    pinned_at = [CLEAN // BATCH + 10, CLEAN // BATCH + 20]
+
+    def decide(run, events):
+        control, now = run.pipeline.healing.control, run.pipeline.healing.deployed
+        run.base = getattr(run, "base", now)
+        batches = sum(e["event"]["action"] == "batch-monitored" for e in run.events)
+        if batches == pinned_at[0] and not control.pinned:
+            assert now.provisional
+            run.pipeline.command(order(Pin, version=run.base.version), AT, run.base)
+        if batches == pinned_at[1] and control.pinned:
+            run.pipeline.command(order(Resume), AT)
+
+    flags = {"heal.policy": "hedge", "heal.mode": "inline"}
+    rows = after(translate)
+    run = Ordered(rows, flags, decide, late_ms=NEVER)
+
+    assert run.said("heal-provisional")
+    shares = run.pipeline.healing._mind.guesses.shares(rows.transactions.event_time)
+    first, last = (at * BATCH for at in pinned_at)
+    assert max(shares[first + BATCH : last]) == 0
+    assert min(shares[first - BATCH : first]) > 0.9
+    assert min(shares[last + 2 * BATCH :]) > 0.9
+
+
 def test_paused_no_heal_begins():
     def decide(run, events):
         if not run.said("paused"):

@@ -163,9 +163,9 @@ def _report(found: list[Ran], seeds: list[int]) -> Iterator[str]:
     yield ""
     yield f"    python -m benchmarks.study.wandering --seeds {','.join(map(str, seeds))}"
     yield ""
-    yield "Eight features, 4,000 rows to train on, 12,000 scored before their labels come. Log loss,"
-    yield "mean ± sd over seeds; Bayes: of who knows how likely each row was. Harm: by how much the"
-    yield "healed log loss lies above the frozen model's, of the worst seed."
+    yield "Eight features, 4,000 rows to train on, 12,000 scored before their labels come. Log"
+    yield "loss, mean ± sd over seeds. Bayes: of who knows how likely each row was. Harm: how far"
+    yield "the healed log loss lies above the frozen model's, of the worst seed."
     yield ""
     rows = []
     for stream, late in dict.fromkeys((one.stream, one.late) for one in found):

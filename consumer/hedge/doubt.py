@@ -19,7 +19,7 @@ from consumer.hedge.mind import Mind
 from consumer.mixture import Mixture
 from consumer.policy import MonitorBatch
 from consumer.reference import Sample, fits
-from consumer.registry import Place
+from consumer.registry import InForce, Place
 
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
@@ -28,8 +28,8 @@ FEWEST = 100  # rows that tell what a stream looks like
 # for each row that was ever scored: by more the stream's log loss never ends higher.
 DISTRUST, AFFORDED, AFFORDED_A_ROW = -10.0, 20.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
-# at all; and it is looked at once in so many batches.
-BEYOND, EVERY = 0.05, 10
+# at all; it is looked at once in so many batches, and weights that would move by less stay.
+BEYOND, EVERY, STEP = 0.05, 10, 0.02
 
 
 class Doubt:
@@ -61,11 +61,13 @@ class Doubt:
         gain = weights.loss(alone, y) - weights.loss(drawn, y)
         self._mind.doubts.judge(float(gain.sum()), len(rows))
 
-    def remember(self, batches: Sequence[MonitorBatch]) -> None:
+    def remember(self, batches: Sequence[MonitorBatch], in_force: InForce) -> None:
         """What may these have cost, and are the rows after them scored with doubt?"""
         record, lent = self._mind.doubts, self._mind.pool.lent
         cost = sum(self._cost(batch.x, record.share) for batch in batches)
-        share = lent[1] if lent is not None and lent[0] == BASE_RATE else 0.0
+        share = 0.0
+        if lent is not None and lent[0] == BASE_RATE and BASE_RATE in in_force.weights:
+            share = lent[1]
         record.note(batches[-1].place.time_ms, share, cost)
 
     def _cost(self, x: Float32, share: float) -> float:
@@ -151,7 +153,8 @@ class Doubt:
             return False
         if BASE_RATE not in pool.states:
             pool.put(BASE_RATE, self._state)
-        pool.lend(BASE_RATE, share)
+        if pool.lent is None or abs(share - pool.lent[1]) >= STEP:
+            pool.lend(BASE_RATE, share)
         return True
 
     def _told(self, place: Place, why: str, **found: float) -> None:

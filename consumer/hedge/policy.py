@@ -161,8 +161,8 @@ class Hedge(Policy):
             self._unlabelled.guess(place)
             self._doubt.look(place)
             self._put_in_force(place)
-        self._unlabelled.remember(place)
-        self._doubt.remember(batches)
+        self._unlabelled.remember(place, self.deployed)
+        self._doubt.remember(batches, self.deployed)
         if self._may_heal(now_ms, place):
             self._heal(place, now_ms, idle)
         self._move(place)

@@ -12,7 +12,7 @@ from consumer.hedge import weights
 from consumer.hedge.consent import Consent
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.mind import Mind
-from consumer.registry import Place
+from consumer.registry import InForce, Place
 
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
@@ -54,9 +54,9 @@ class Unlabelled:
         gain = weights.loss(rows.shadow[at], y) - weights.loss(rows.score[at], y)
         self._mind.guesses.judge(float(gain.sum()), len(rows))
 
-    def remember(self, place: Place) -> None:
-        """Does a guess count for the rows after this batch?"""
-        self._mind.guesses.note(place.time_ms, PROVISIONAL if self.expert is not None else 0.0)
+    def remember(self, place: Place, in_force: InForce) -> None:
+        """Does a guess count for the rows after this batch, be it pinned?"""
+        self._mind.guesses.note(place.time_ms, PROVISIONAL if in_force.provisional else 0.0)
 
     def guess(self, place: Place) -> None:
         """Undo what all rows went through, as long as they are then as they were in training."""
