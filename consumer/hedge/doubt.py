@@ -52,14 +52,16 @@ class Doubt:
         self._state = mixture.experts[BASE_RATE].cold(mixture.base)
         self._base_rate = float(torch.sigmoid(self._state["logit"]))
 
-    def judge(self, rows: Labelled) -> None:
+    def judge(self, labelled: Sequence[Labelled]) -> None:
         """Labels have come, perhaps of rows whose scores were drawn: was it right?"""
-        share = self._mind.doubts.shares(rows.event_time)
-        at = share > 0
-        drawn, share, y = rows.score[at].astype(np.float64), share[at], rows.is_fraud[at]
-        alone = (drawn - share * self._base_rate) / (1 - share)
-        gain = weights.loss(alone, y) - weights.loss(drawn, y)
-        self._mind.doubts.judge(float(gain.sum()), len(rows))
+        gain = 0.0
+        for rows in labelled:
+            share = self._mind.doubts.shares(rows.event_time)
+            at = share > 0
+            drawn, share, y = rows.score[at].astype(np.float64), share[at], rows.is_fraud[at]
+            alone = (drawn - share * self._base_rate) / (1 - share)
+            gain += float((weights.loss(alone, y) - weights.loss(drawn, y)).sum())
+        self._mind.doubts.judge(gain, sum(map(len, labelled)))
 
     def remember(self, batches: Sequence[MonitorBatch], in_force: InForce) -> None:
         """What may these have cost, and are the rows after them scored with doubt?"""

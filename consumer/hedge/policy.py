@@ -176,8 +176,9 @@ class Hedge(Policy):
             self._mind.memory.add(rows)
             self._mind.all.add(len(rows))
             self._mind.labels_ever = True
-            self._unlabelled.judge(rows)
-            self._doubt.judge(rows)
+        # At once: a restart brings them back in other parts.
+        self._unlabelled.judge(pending)
+        self._doubt.judge(pending)
         mine, others = [], []
         for rows in pending:
             regime = self._mind.regimes.of(rows.event_time)

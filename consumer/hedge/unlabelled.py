@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -47,12 +47,15 @@ class Unlabelled:
         lent = self._mind.pool.lent
         return lent[0] if lent is not None and lent[0] in GUESSES else None
 
-    def judge(self, rows: Labelled) -> None:
+    def judge(self, labelled: Sequence[Labelled]) -> None:
         """Labels have come, perhaps of rows that a guess had scored: was it right?"""
-        at = self._mind.guesses.shares(rows.event_time) > 0
-        y = rows.is_fraud[at]
-        gain = weights.loss(rows.shadow[at], y) - weights.loss(rows.score[at], y)
-        self._mind.guesses.judge(float(gain.sum()), len(rows))
+        gain = 0.0
+        for rows in labelled:
+            at = self._mind.guesses.shares(rows.event_time) > 0
+            y = rows.is_fraud[at]
+            frozen, guessed = weights.loss(rows.shadow[at], y), weights.loss(rows.score[at], y)
+            gain += float((frozen - guessed).sum())
+        self._mind.guesses.judge(gain, sum(map(len, labelled)))
 
     def remember(self, place: Place, in_force: InForce) -> None:
         """Does a guess count for the rows after this batch, be it pinned?"""
