@@ -60,7 +60,7 @@ _PLAIN = {
     ),
     "heal-withdrawn": Plain(
         "Heal withdrawn",
-        "The guess that it rested on does not hold, or a declared segment fares worse with it.",
+        "What it rested on does not hold, it costs too much, or a declared segment fares worse.",
         TAKEN_BACK,
     ),
     "rollback": Plain(

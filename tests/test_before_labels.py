@@ -20,6 +20,11 @@ from tests.hedging import (
 from tests.streams import BATCH, DRIFT, STEP_MS, V14, Stream, model, stream
 
 
+def withdrawn(out, why):
+    found = [e for e in out.events if e["event"]["action"] == "heal-withdrawn"]
+    return [e for e in found if why in e["message"]]
+
+
 def test_without_labels_of_a_change_that_is_no_move_nothing_is_healed_and_it_is_said_once():
     given = after(onto_fraud, 2 * CLEAN)
 
@@ -96,12 +101,15 @@ def test_scores_are_drawn_to_the_base_rate_while_rows_lie_beyond_those_that_have
     assert max(drawn[135:]) == 0
 
 
-def test_rows_that_come_back_to_where_labels_are_need_no_more_of_them():
+def test_rows_that_come_back_to_where_labels_are_need_no_more_of_them(monkeypatch):
+    monkeypatch.setattr(doubt, "AFFORDED", 1e9)
     given = growing([40, 100, 101], [0, 8, 0])
     given = Stream(given.transactions, given.labels.rows(0, 60 * BATCH))
 
-    drawn = to_base_rate(ran(given, of=restless(2)))
+    out = ran(given, of=restless(2))
 
+    assert len(withdrawn(out, "of the newest rows lie where labels have come for")) == 1
+    drawn = to_base_rate(out)
     assert drawn[100] == pytest.approx(0.4, abs=0.1)
     assert max(drawn[130:]) == 0
 
@@ -167,8 +175,7 @@ def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
     out = ran(given, late_ms=30 * BATCH * STEP_MS)
 
     (provisional,) = said(out, "heal-provisional")
-    (gone,) = [e for e in out.events if e["event"]["action"] == "heal-withdrawn"]
-    assert "labels have spoken against guesses like it" in gone["message"]
+    (gone,) = withdrawn(out, "labels have spoken against guesses like it")
     # Labels of the first rows that it scored came 30 batches after them.
     first = provisional["offset"] + 30 * BATCH
     last = gone["reflexive"]["offset"]
@@ -210,8 +217,10 @@ def test_what_doubt_may_cost_before_labels_come_is_bounded(monkeypatch):
 
     (told,) = said(out, "less-sure")
     began = told["offset"] // BATCH + 1
+    (gone,) = withdrawn(out, "it has cost what it may before labels come")
     drawn = to_base_rate(out)[began:]
     lasted = int((drawn > 0).sum())
+    assert gone["reflexive"]["offset"] // BATCH + 1 == began + lasted
     assert drawn[:lasted] == pytest.approx(0.4, abs=0.005)
     assert max(drawn[lasted:]) == 0
     # Nats that rows lose where the frozen model is right; it had most of the weight.

@@ -91,17 +91,25 @@ class Doubt:
         if lent is not None and lent[0] != BASE_RATE:
             mind.is_beyond = False
             return
-        record, afforded = mind.doubts, max(AFFORDED, AFFORDED_A_ROW * mind.rows)
-        # To begin, half of either has to be left.
-        part = 1.0 if lent is not None else 0.5
-        pending = record.pending(mind.memory.newest_ms, place.time_ms)
-        if record.nats <= part * DISTRUST or pending >= part * afforded:
-            if lent is not None:
-                mind.pool.leave(BASE_RATE)
-                mind.is_beyond = False
-            return
-        self._of_a_change(place)
-        self._of_reach(place)
+        against = self._against(place, 0.5 if lent is None else 1.0)
+        if not against:
+            self._of_a_change(place)
+            self._of_reach(place)
+        elif lent is not None:
+            self._end(place, against)
+
+    def _against(self, place: Place, part: float) -> str:
+        """Why scores may not be drawn; empty where they may.
+
+        `part`: of what they may cost. To begin, half of it has to be left.
+        """
+        mind = self._mind
+        if mind.doubts.nats <= part * DISTRUST:
+            return "labels say that scores were right to be sure"
+        afforded = max(AFFORDED, AFFORDED_A_ROW * mind.rows)
+        if mind.doubts.pending(mind.memory.newest_ms, place.time_ms) >= part * afforded:
+            return "should scores be right to be sure, it has cost what it may before labels come"
+        return ""
 
     def _of_a_change(self, place: Place) -> None:
         mind = self._mind
@@ -138,8 +146,9 @@ class Doubt:
         share = float(beyond[feature])
         if share < BEYOND:
             if mind.is_beyond:
-                mind.pool.leave(BASE_RATE)
-                mind.is_beyond = False
+                self._end(
+                    place, f"{1 - share:.0%} of the newest rows lie where labels have come for"
+                )
             return
         what = "draw scores towards the base rate while rows lie beyond those that have labels"
         if self._lend(UNSURE * share, what, place) and not mind.is_beyond:
@@ -158,6 +167,16 @@ class Doubt:
         if pool.lent is None or abs(share - pool.lent[1]) >= STEP:
             pool.lend(BASE_RATE, share)
         return True
+
+    def _end(self, place: Place, why: str) -> None:
+        self._mind.pool.leave(BASE_RATE)
+        self._mind.is_beyond = False
+        self._say(
+            place,
+            "heal-withdrawn",
+            f"{why}: scores are drawn towards the base rate no longer",
+            weights=self._mind.pool.weights,
+        )
 
     def _told(self, place: Place, why: str, **found: float) -> None:
         self._say(
