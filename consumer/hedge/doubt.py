@@ -16,6 +16,7 @@ from consumer.hedge import weights
 from consumer.hedge.changes import BASE_RATE, CHANGED_P
 from consumer.hedge.consent import Consent
 from consumer.hedge.mind import Mind
+from consumer.hedge.record import DISTRUST
 from consumer.mixture import Mixture
 from consumer.policy import MonitorBatch
 from consumer.reference import Sample, fits
@@ -23,10 +24,9 @@ from consumer.registry import InForce, Place
 
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
-# Where scores are right to be sure it costs to draw them. Once labels have said so, by so many
-# nats, the next time has to wait for labels. And before they come it may cost so many, or so many
-# for each row that was ever scored: by more the stream's log loss never ends higher.
-DISTRUST, AFFORDED, AFFORDED_A_ROW = -10.0, 20.0, 0.002
+# Where scores are right to be sure it costs to draw them: before labels come so many nats at most,
+# or so many for each row that was ever scored. That much the stream's log loss may end higher.
+AFFORDED, AFFORDED_A_ROW = 20.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; it is looked at once in so many batches, and weights that would move by less stay.
 BEYOND, EVERY, STEP = 0.05, 10, 0.02

@@ -11,6 +11,8 @@ import numpy as np
 
 from consumer.columns import Float64, Int64
 
+# By so many nats labels have spoken against it: the next time has to wait for them.
+DISTRUST = -10.0
 HALF_ROWS = 10_000  # labelled ones, in which half of what they said is forgotten
 SPANS = 100  # of event time, the newest
 

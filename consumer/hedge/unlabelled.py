@@ -12,15 +12,13 @@ from consumer.hedge import weights
 from consumer.hedge.consent import Consent
 from consumer.hedge.guess import GUESSES, Guess, Guesser
 from consumer.hedge.mind import Mind
+from consumer.hedge.record import DISTRUST
 from consumer.registry import InForce, Place
 
 # What an expert without a label gets: all but a trace, or the change would decide anyway.
 PROVISIONAL = 0.998
 GUESSED_ROWS = 100  # fewer look like anything
 ABSTAIN_FROM = 3  # batches after a change
-# Rows that all move may truly be other rows. Where labels have said so of guesses that counted, by
-# so many nats, the next one has to wait for labels.
-DISTRUST = -10.0
 
 
 class Unlabelled:
@@ -70,7 +68,8 @@ class Unlabelled:
         if sum(map(len, batches)) < GUESSED_ROWS:
             return
         could_guess, mind.could_guess = mind.could_guess, True
-        distrusted = mind.guesses.nats < DISTRUST
+        # Rows that all move may truly be other rows.
+        distrusted = mind.guesses.nats <= DISTRUST
         if distrusted:
             self._withdraw(place, "labels have spoken against guesses like it")
         held = self.expert
