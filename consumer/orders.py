@@ -8,7 +8,7 @@ from consumer.kafka.reader import Follower, read_all
 from consumer.kafka.record import Record
 from consumer.model_directory import Model
 from consumer.registry import InForce
-from consumer.restore import snapshots, weights_of
+from consumer.restore import last_in_force, snapshots
 from consumer.settings import Settings
 
 
@@ -53,8 +53,7 @@ class Orders:
         if snapshot.kind != "pool":
             return InForce(snapshot)
         registry = read_all(self._settings.kafka, self._settings.topic("registry"))
-        weights = weights_of(registry, version)
-        return None if weights is None else InForce(snapshot, weights)
+        return last_in_force(registry, snapshot)
 
     def close(self) -> None:
         """Let go of the topic."""

@@ -189,15 +189,15 @@ def snapshots(settings: Settings, model: Model) -> dict[int, Snapshot]:
     return topic.snapshots
 
 
-def weights_of(registry: Iterable[Record], version: int) -> dict[str, float] | None:
-    """Of the experts, when this version was last in force; None where it never was."""
+def last_in_force(registry: Iterable[Record], snapshot: Snapshot) -> InForce | None:
+    """A snapshot with the weights it last had; None where it was never in force."""
     found = None
     for record in registry:
         key = (record.key or b"").decode(errors="replace")
         if record.value is not None and (key == DEPLOYED or key.startswith("active/")):
             told = orjson.loads(record.value)
-            if told.get("version") == version and told.get("weights"):
-                found = dict(told["weights"])
+            if told.get("version") == snapshot.version and told.get("weights"):
+                found = InForce.of(told, snapshot)
     return found
 
 

@@ -98,7 +98,7 @@ def test_scores_are_drawn_to_the_base_rate_while_rows_lie_beyond_those_that_have
     assert max(drawn[:50]) == 0
     assert min(drawn[90:110]) > 0.05
     assert max(drawn[90:110]) > 0.1
-    assert max(drawn[135:]) == 0
+    assert max(drawn[145:]) == 0
 
 
 def test_rows_that_come_back_to_where_labels_are_need_no_more_of_them(monkeypatch):
@@ -183,6 +183,24 @@ def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
     assert out.scores[-1].provisional is False
     (told,) = said(out, "cannot-heal")
     assert last <= told["offset"] < last + 4 * BATCH
+
+
+def test_a_regime_that_is_back_is_not_doubted_because_it_was_when_it_came_first():
+    def to_and_back(x, fraud):
+        for part in (slice(12 * BATCH), slice(30 * BATCH, None)):
+            x[part, V14] = np.where(fraud[part], x[part, V14], x[part, V14] / 2 + 1.5)
+            x[part, 2] *= 2
+
+    given = after(to_and_back, 50 * BATCH)
+    given = Stream(given.transactions, given.labels.rows(0, CLEAN))  # none of the change
+
+    out = ran(given)
+
+    assert said(out, "less-sure")[0]["offset"] < 40 * BATCH
+    assert [e["regime"] for e in said(out, "regime-recognised")] == [0, 1]
+    drawn = to_base_rate(out)
+    assert max(drawn[:40]) == pytest.approx(0.4, abs=0.01)
+    assert max(drawn[45:]) < 0.1
 
 
 def away_from_fraud(x, fraud):

@@ -237,6 +237,14 @@ def test_memory_gives_rows_of_a_span_in_one_order_however_they_came():
         assert memory.learning([(100, 200)]) is None
 
 
+def test_the_newest_labelled_row_is_the_newest_however_labels_came():
+    memory = Memory()
+    memory.add(rows_at([50, 60]))
+    newest = memory.newest_ms
+    memory.add(rows_at([1, 2]))
+    assert memory.newest_ms == newest
+
+
 def test_memory_learns_a_corrected_label_and_forgets_a_partition():
     memory = Memory()
     memory.add(rows_at([1, 2, 3]))

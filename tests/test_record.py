@@ -28,6 +28,18 @@ def test_a_record_knows_which_rows_counted_on_what_and_what_labels_have_not_said
         assert each.pending(500, 600) == 0.0
 
 
+def test_where_event_time_stands_still_or_goes_back_nothing_of_a_record_is_lost():
+    record = Record()
+    record.note(500, 0.4)
+    record.note(500, 0.4, cost=3.0)
+    assert record.pending(-(2**62), 500) == 3.0
+    record.note(200, 0.0, cost=2.0)  # the batch's last row was late
+    record.note(300, 0.4)
+    record.note(600, 0.0, cost=1.0)
+    assert record.pending(-(2**62), 600) == 6.0
+    assert record.shares(np.array([400, 500, 501, 600])).tolist() == [0.0, 0.0, 0.4, 0.4]
+
+
 def test_a_record_is_what_labels_said_against_it_and_half_is_forgotten():
     record = Record()
     record.judge(5.0, rows=10)

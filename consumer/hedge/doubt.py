@@ -30,6 +30,8 @@ AFFORDED, AFFORDED_A_ROW = 20.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; it is looked at once in so many batches, and weights that would move by less stay.
 BEYOND, EVERY, STEP = 0.05, 10, 0.02
+ENOUGH = 0.03  # so few of them do, once that was said
+ROUNDING = 1e-4  # of a score, at most
 
 
 class Doubt:
@@ -60,7 +62,9 @@ class Doubt:
             at = share > 0
             drawn, share, y = rows.score[at].astype(np.float64), share[at], rows.is_fraud[at]
             alone = (drawn - share * self._base_rate) / (1 - share)
-            gain += float((weights.loss(alone, y) - weights.loss(drawn, y)).sum())
+            # Rows of another partition's batch that had begun before were not drawn.
+            was = (alone > -ROUNDING) & (alone < 1 + ROUNDING)
+            gain += float((weights.loss(alone, y) - weights.loss(drawn, y))[was].sum())
         self._mind.doubts.judge(gain, sum(map(len, labelled)))
 
     def remember(self, batches: Sequence[MonitorBatch], in_force: InForce) -> None:
@@ -88,8 +92,9 @@ class Doubt:
     def look(self, place: Place) -> None:
         """Be less sure where there is reason to, and no guess counts that answers it."""
         mind, lent = self._mind, self._mind.pool.lent
-        if lent is not None and lent[0] != BASE_RATE:
+        if lent is None or lent[0] != BASE_RATE:
             mind.is_beyond = False
+        if lent is not None and lent[0] != BASE_RATE:
             return
         against = self._against(place, 0.5 if lent is None else 1.0)
         if not against:
@@ -144,7 +149,7 @@ class Doubt:
         beyond = np.maximum((rows < least).mean(axis=0), (rows > most).mean(axis=0))
         feature = int(beyond.argmax())
         share = float(beyond[feature])
-        if share < BEYOND:
+        if share < (ENOUGH if mind.is_beyond else BEYOND):
             if mind.is_beyond:
                 self._end(
                     place, f"{1 - share:.0%} of the newest rows lie where labels have come for"
@@ -160,6 +165,8 @@ class Doubt:
 
     def _lend(self, share: float, what: str, place: Place) -> bool:
         pool = self._mind.pool
+        if pool.earned.get(BASE_RATE, 0.0) >= share:
+            return False  # labels gave it more
         if not self._consent.given(BASE_RATE, self._mind.regimes.now, what, place, ask=True):
             return False
         if BASE_RATE not in pool.states:
@@ -169,7 +176,7 @@ class Doubt:
         return True
 
     def _end(self, place: Place, why: str) -> None:
-        self._mind.pool.leave(BASE_RATE)
+        self._mind.pool.take_back()
         self._mind.is_beyond = False
         self._say(
             place,

@@ -84,6 +84,7 @@ class _Rows:
     score: list[Float32] = field(default_factory=list)
     groups: list[UInt8] = field(default_factory=list)
     count: int = 0
+    newest_ms: int = -(2**62)
 
     def whole(self) -> None:
         """One array each, no more rows than fit."""
@@ -104,6 +105,7 @@ class Memory:
         if not len(rows):
             return
         mine = self._partitions.setdefault(rows.partition, _Rows())
+        mine.newest_ms = max(mine.newest_ms, int(rows.event_time.max()))
         mine.x.append(rows.x)
         mine.y.append(rows.is_fraud)
         mine.time.append(rows.event_time)
@@ -149,8 +151,7 @@ class Memory:
     @property
     def newest_ms(self) -> int:
         """When the last row happened whose label has come."""
-        times = [int(time.max()) for mine in self._partitions.values() for time in mine.time[-1:]]
-        return max(times, default=-(2**62))
+        return max((mine.newest_ms for mine in self._partitions.values()), default=-(2**62))
 
     def losses(self, wanted: list[tuple[int, float]]) -> Float64:
         """(3, rows) of these spans: losses of the frozen model and of the mixture, weights."""

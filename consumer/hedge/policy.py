@@ -417,7 +417,7 @@ class Hedge(Policy):
     def _restore(self, in_force: InForce) -> None:
         weights = dict(in_force.weights) or {FROZEN: 1.0}
         found = InForce(in_force.snapshot, weights, in_force.provisional)
-        self._mind.pool.take(found)
+        self._mind.pool.return_to(found)
         super()._restore(found)
 
     def _discard(self, place: Place, why: str, told: dict[str, Any]) -> None:
@@ -453,7 +453,7 @@ class Hedge(Policy):
                     place=place,
                 )
             except RegistryError as error:
-                self._mind.pool.take(self.deployed)
+                self._mind.pool.return_to(self.deployed)
                 self._discard(place, str(error), {})
                 return False
         elif provisional == self.deployed.provisional and not self._mind.pool.has_moved(

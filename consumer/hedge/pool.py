@@ -94,8 +94,8 @@ class Pool:
 
     def lend(self, name: str, share: float) -> None:
         """Let an expert count as no label has said."""
-        if self.lent is not None and self.lent[0] != name and self.lent[0] not in self._by_rate[0]:
-            self.leave(self.lent[0])
+        if self.lent is not None and self.lent[0] != name:
+            self.take_back()
         self.lent = (name, share)
 
     def keep_lent(self) -> None:
@@ -127,6 +127,24 @@ class Pool:
         self._set(in_force.weights)
         self.lent = None
         self.is_new = not held.keys().isdisjoint(in_force.weights)
+
+    def return_to(self, in_force: InForce) -> None:
+        """As `take`; but what was lent is still lent where it has a share."""
+        lent, earned = self.lent, self.earned
+        self.take(in_force)
+        if lent is None or lent[0] not in in_force.weights:
+            return
+        name = lent[0]
+        mine = {name: earned[name]} if name in earned else {}
+        others = _of_one({n: w for n, w in in_force.weights.items() if n != name})
+        self._set({n: w * (1 - sum(mine.values())) for n, w in others.items()} | mine)
+        self.lent = (name, in_force.weights[name])
+
+    def take_back(self) -> None:
+        """Nothing is lent any more: who labels gave no weight goes, others have what they gave."""
+        if self.lent is not None and self.lent[0] not in self._by_rate[0]:
+            self.leave(self.lent[0])
+        self.lent = None
 
     @property
     def counting(self) -> dict[str, float]:

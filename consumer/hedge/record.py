@@ -28,9 +28,10 @@ class Span:
 
     def part_after(self, time_ms: int, now_ms: int) -> float:
         """How much of its time lies after `time_ms`: from 0 to 1."""
+        if time_ms <= self.start_ms:
+            return 1.0
         stop = now_ms if self.stop_ms is None else self.stop_ms
-        whole = max(1, stop - self.start_ms)
-        return min(1.0, max(0.0, (stop - max(time_ms, self.start_ms)) / whole))
+        return min(1.0, max(0.0, (stop - time_ms) / max(1, stop - self.start_ms)))
 
 
 class Record:
@@ -53,6 +54,8 @@ class Record:
         `cost`: what the rows lost by it since the last call, should it be wrong; nats.
         """
         spans, before = self._spans, self.share
+        if spans:  # a row may be late
+            time_ms = max(time_ms, spans[-1].stop_ms or spans[-1].start_ms)
         if before:
             spans[-1].cost = round(spans[-1].cost + cost, 4)
         if share == before:

@@ -69,7 +69,7 @@ class Unlabelled:
             return
         could_guess, mind.could_guess = mind.could_guess, True
         # Rows that all move may truly be other rows.
-        distrusted = mind.guesses.nats <= DISTRUST
+        distrusted = mind.guesses.nats <= (DISTRUST if self.expert else DISTRUST / 2)
         if distrusted:
             self._withdraw(place, "labels have spoken against guesses like it")
         held = self.expert

@@ -1,0 +1,66 @@
+"""The pool of experts: what is lent before labels come, and what becomes of it."""
+
+import math
+
+import pytest
+import torch
+
+from consumer.hedge.pool import Pool
+from consumer.mixture import FROZEN, flat
+from consumer.registry import InForce, Registry
+
+STATE = {"logit": torch.tensor(-2.0)}
+
+
+def lending(earned):
+    """Half of the weight lent to the base rate; `earned`: by labels, more than a trace."""
+    pool = Pool()
+    pool.put("adapter", {"bias": torch.tensor(1.0)})
+    pool.admit({"adapter": 100.0})
+    pool.put("base_rate", STATE)
+    if earned:
+        pool.admit({"base_rate": 100.0})
+    pool.lend("base_rate", 0.5)
+    return pool
+
+
+def in_force(pool):
+    states = flat(pool.states)
+    snapshot = Registry("m", "b").snapshot("pool", states, parent=None, reason="")
+    return InForce(snapshot, pool.counting)
+
+
+@pytest.mark.parametrize("earned", [False, True])
+def test_what_labels_gave_comes_back_when_what_was_lent_is_taken_back(earned):
+    pool = lending(earned)
+    before = pool.earned
+    assert pool.weights["base_rate"] == 0.5
+
+    pool.take_back()
+
+    assert pool.lent is None
+    assert pool.weights == before
+    assert ("base_rate" in pool.weights) is earned
+    assert ("base_rate" in pool.states) is earned
+
+
+@pytest.mark.parametrize("earned", [False, True])
+def test_back_at_what_is_in_force_what_was_lent_is_still_lent(earned):
+    pool = lending(earned)
+    before, weights = pool.earned, pool.weights
+
+    pool.return_to(in_force(pool))
+
+    assert pool.weights == pytest.approx(weights)
+    pool.take_back()
+    assert pool.weights == pytest.approx(before)
+
+
+def test_back_at_what_was_before_nothing_is_lent():
+    pool = lending(earned=False)
+
+    pool.return_to(InForce(in_force(pool).snapshot, {FROZEN: 1.0}))
+
+    assert pool.lent is None
+    assert pool.weights == {FROZEN: 1.0}
+    assert math.isclose(sum(pool.earned.values()), 1.0)
