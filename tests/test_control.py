@@ -189,6 +189,23 @@ def test_while_a_version_is_pinned_that_is_no_guess_labels_judge_none():
     assert min(shares[last + 2 * BATCH :]) > 0.9
 
 
+def test_a_guess_that_is_pinned_counts_and_is_judged_though_labels_would_have_ended_it():
+    def decide(run, events):
+        control, now = run.pipeline.healing.control, run.pipeline.healing.deployed
+        batches = sum(e["event"]["action"] == "batch-monitored" for e in run.events)
+        if batches == CLEAN // BATCH + 10 and not control.pinned:
+            assert now.provisional
+            run.pipeline.command(order(Pin), AT)
+
+    flags = {"heal.policy": "hedge", "heal.mode": "inline"}
+    rows = after(translate)
+    run = Ordered(rows, flags, decide, late_ms=15 * BATCH * STEP_MS)
+
+    assert run.pipeline.healing._mind.pool.lent is None  # labels have come
+    shares = run.pipeline.healing._mind.guesses.shares(rows.transactions.event_time)
+    assert min(shares[CLEAN + 10 * BATCH :]) > 0.9
+
+
 def test_paused_no_heal_begins():
     def decide(run, events):
         if not run.said("paused"):
