@@ -1,11 +1,15 @@
 """The policy `hedge` while no label of a change has come: what it guesses, and what it doubts."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from consumer.columns import Labelled
 from consumer.hedge import doubt
+from consumer.hedge.record import Record
+from consumer.mixture import Mixture
 from tests.hedging import (
     CLEAN,
     NEVER,
@@ -264,3 +268,36 @@ def test_a_feature_that_moved_while_the_model_was_trained_is_not_moved_back(unre
     assert said(out, "regime-changed")
     assert bool(said(out, "heal-provisional")) is is_undone
     assert bool(said(out, "cannot-heal")) is not is_undone
+
+
+def test_labels_of_rows_that_were_not_drawn_say_nothing_of_drawing():
+    mixture = Mixture(model())
+    mind = SimpleNamespace(doubts=Record())
+    doubts = doubt.Doubt(mind, mixture, [], None, None)
+    mind.doubts.note(0, 0.4)
+    given = stream(20)
+    shadow = np.full(20, 0.5, np.float32)
+    rows = Labelled(
+        0,
+        given.transactions.ids,
+        given.transactions.event_time,
+        given.labels.labelled_at,
+        np.zeros(20, np.int8),
+        given.labels.source,
+        given.transactions.x,
+        # Drawn, no score is above .4 of the base rate and all of the rest.
+        np.full(20, 0.95, np.float32),
+        shadow,
+        np.full(20, 0.5),
+        np.zeros(20, np.int8),
+        np.zeros(20, np.int8),
+        given.transactions.offset,
+        given.labels.offset,
+        np.ones(20),
+        np.zeros((20, 0), np.uint8),
+    )
+
+    doubts.judge([replace(rows, is_fraud=np.ones(20, np.int8))])
+    assert mind.doubts.nats == 0.0
+    doubts.judge([replace(rows, score=np.full(20, 0.06, np.float32))])
+    assert mind.doubts.nats < -0.5
