@@ -296,7 +296,7 @@ def test_an_adapter_state_counts_as_the_networks_own_adapter_would():
 
 # By format of checkpoints: what lies in a registry is read by the same shapes, or not at all.
 SHAPES = {
-    6: {
+    7: {
         "adapter": {"scale": (), "slope": (), "bias": ()},
         "scaling": {"scale": (3,), "shift": (3,), "slope": (), "bias": ()},
         "tuned": {"scale": (3,), "shift": (3,), "slope": (), "bias": ()},
