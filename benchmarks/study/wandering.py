@@ -161,20 +161,24 @@ def main() -> None:
 def _report(found: list[Ran], seeds: list[int]) -> Iterator[str]:
     yield "# Streams that wander while labels lag behind"
     yield ""
-    yield f"    python -m benchmarks.study.wandering --seeds {','.join(map(str, seeds))}"
+    late = ",".join(map(str, dict.fromkeys(one.late for one in found)))
+    asked = f"--late {late} --seeds {','.join(map(str, seeds))}"
+    yield f"    python -m benchmarks.study.wandering {asked}"
     yield ""
     yield "Eight features, 4,000 rows to train on, 12,000 scored before their labels come. Log"
     yield "loss, mean ± sd over seeds. Bayes: of who knows how likely each row was. Harm: how far"
     yield "the healed log loss lies above the frozen model's, of the worst seed."
     yield ""
     rows = []
-    for stream, late in dict.fromkeys((one.stream, one.late) for one in found):
-        cells = [one for one in found if (one.stream, one.late) == (stream, late)]
+    for stream, rows_late in dict.fromkeys((one.stream, one.late) for one in found):
+        cells = [one for one in found if (one.stream, one.late) == (stream, rows_late)]
         harm = max(one.healed - one.frozen for one in cells)
         healed, frozen, bayes = (
             [getattr(one, of) for one in cells] for of in ("healed", "frozen", "bayes")
         )
-        rows.append((stream, f"{late:,}", *map(_spread, (healed, frozen, bayes)), f"{harm:+.4f}"))
+        rows.append(
+            (stream, f"{rows_late:,}", *map(_spread, (healed, frozen, bayes)), f"{harm:+.4f}")
+        )
     yield from table(["stream", "rows late", "healed", "frozen", "Bayes", "harm"], rows)
 
 
