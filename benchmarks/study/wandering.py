@@ -30,8 +30,7 @@ class Moves:
     """What a stream does to rows that are standard normal: (rows, features) each."""
 
     shift: Float64
-    # Of what makes a row fraud.
-    plane: Float64
+    plane: Float64  # of what makes a row fraud
 
 
 def _walk(rng: np.random.Generator, plane: Float64) -> Moves:
@@ -142,6 +141,8 @@ def main() -> None:
     for name in names:
         if name not in STREAMS:
             asked.error(f"--streams: no {name!r}; there are {', '.join(STREAMS)}")
+    if not given.out.parent.is_dir():
+        asked.error(f"--out: no folder {given.out.parent}")
     cells = [(name, late, seed) for name in names for late in given.late for seed in given.seeds]
     found: list[Ran] = []
     # Not forked: torch's threads do not survive it.

@@ -96,7 +96,7 @@ class Changes:
         self._consent.void(place)
         old = mind.recent.cut(change.batches or mind.recent.since(start_ms))
         new = len(mind.recent)
-        if mind.pool.lent is not None and mind.pool.lent[0] == BASE_RATE:
+        if mind.pool.lent_to(BASE_RATE):
             mind.pool.take_back()  # what was doubted then is no part of it
         if len(old) >= LEFT_FROM + 3:
             self._keep(Known(np.concatenate(old), InForce(left.snapshot, mind.pool.weights)))

@@ -24,8 +24,8 @@ from consumer.registry import InForce, Place
 
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
-# Where scores are right to be sure it costs to draw them: before labels come so many nats at most,
-# or so many for each row that was ever scored. That much the stream's log loss may end higher.
+# Where scores are right to be sure it costs to draw them: as long as labels take, so many nats are
+# expected to be lost at most, or so many for each row that was ever scored.
 AFFORDED, AFFORDED_A_ROW = 20.0, 0.002
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; it is looked at once in so many batches, and weights that would move by less stay.
@@ -69,12 +69,10 @@ class Doubt:
 
     def remember(self, batches: Sequence[MonitorBatch], in_force: InForce) -> None:
         """What may these have cost, and are the rows after them scored with doubt?"""
-        record, lent = self._mind.doubts, self._mind.pool.lent
+        record, share = self._mind.doubts, self._mind.pool.lent_to(BASE_RATE)
         cost = sum(self._cost(batch.x, record.share) for batch in batches)
-        share = 0.0
-        if lent is not None and lent[0] == BASE_RATE and BASE_RATE in in_force.weights:
-            share = lent[1]
-        record.note(batches[-1].place.time_ms, share, cost)
+        counts = BASE_RATE in in_force.weights
+        record.note(batches[-1].place.time_ms, share if counts else 0.0, cost)
 
     def _cost(self, x: Float32, share: float) -> float:
         """Nats that these rows, (rows, features), are expected to lose where scores are right."""
@@ -92,7 +90,7 @@ class Doubt:
     def look(self, place: Place) -> None:
         """Be less sure where there is reason to, and no guess counts that answers it."""
         mind, lent = self._mind, self._mind.pool.lent
-        if lent is None or lent[0] != BASE_RATE:
+        if not mind.pool.lent_to(BASE_RATE):
             mind.is_beyond = False
         if lent is not None and lent[0] != BASE_RATE:
             return

@@ -128,6 +128,10 @@ class Pool:
         self.lent = None
         self.is_new = not held.keys().isdisjoint(in_force.weights)
 
+    def lent_to(self, name: str) -> float:
+        """The share that this expert was lent; 0 where none was."""
+        return self.lent[1] if self.lent is not None and self.lent[0] == name else 0.0
+
     def return_to(self, in_force: InForce) -> None:
         """As `take`; but what was lent is still lent where it has a share."""
         lent, earned = self.lent, self.earned
