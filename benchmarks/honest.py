@@ -20,7 +20,7 @@ from benchmarks.runs import Run
 from consumer import evaluate, metrics
 from consumer.columns import Float64
 from consumer.rows import Rows
-from consumer.settings import Cost
+from consumer.sections import Cost
 
 SEEDS = (42, 43, 44, 45, 46)
 # Draws of a seed's held-out rows: far from every seed that trains or streams.

@@ -25,7 +25,7 @@ from benchmarks import honest, runs
 from benchmarks.runs import Run
 from consumer import evaluate, restore
 from consumer.metrics import Confusion
-from consumer.settings import Cost
+from consumer.sections import Cost
 from tests.broker import real_broker
 
 PUBLISHED = Path(__file__).parent.parent / "tests" / "paper"

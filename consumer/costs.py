@@ -18,7 +18,7 @@ import numpy.typing as npt
 from consumer.columns import Float32, Float64
 from consumer.decision import APPROVE, REVIEW
 from consumer.errors import SettingsError
-from consumer.settings import Cost
+from consumer.sections import Cost
 
 
 class Bill(NamedTuple):

@@ -16,7 +16,7 @@ import orjson
 
 from consumer import plain
 from consumer.columns import Float32, Float64, Int8, Int64, Labels, Transactions, UInt8
-from consumer.settings import LabelInput, TimeFormat, TransactionInput
+from consumer.sections import LabelInput, TimeFormat, TransactionInput
 
 # Before 2000 no payment stream of today began: such a time is a broken clock or a wrong unit
 # (seconds read as milliseconds fall into January 1970).

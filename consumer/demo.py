@@ -19,7 +19,8 @@ from consumer.kafka.embedded import embedded_broker
 from consumer.live_view import LiveView
 from consumer.loop import Loop
 from consumer.report import report
-from consumer.settings import Log, Settings, load
+from consumer.sections import Log
+from consumer.settings import Settings, load
 from consumer.shutdown import signals
 from consumer.status import Status
 

@@ -17,7 +17,8 @@ from consumer.metrics import Confusion
 from consumer.model_directory import Model
 from consumer.registry import InForce
 from consumer.score import Scorer
-from consumer.settings import Cost, Settings
+from consumer.sections import Cost
+from consumer.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ import numpy as np
 from consumer import metrics
 from consumer.columns import Float64, Int64
 from consumer.prequential import Prequential
-from consumer.settings import Cost, Settings
+from consumer.sections import Cost
+from consumer.settings import Settings
 from consumer.threshold import Thresholds
 
 Event = Mapping[str, Any]

@@ -1,9 +1,10 @@
-"""Hosts the threshold controller: feeds it joined rows, and puts what it answers in force.
+"""The thresholds in force: set by people's orders, and by the controller, which it hosts.
 
-Windows alternate: on one it proposes, on the next it says whether what it last put in force has
-made things worse. Every answer is an event; what changes is in force from the next row on, and on
-the registry topic, from where a restart and the replicas that do not heal take it. So is what
-people order over the commands topic, whether the controller is on or not.
+The controller is fed joined rows. Windows alternate: on one it proposes, on the next it says
+whether what it last put in force has made things worse. Every answer is an event; what changes is
+in force from the next row on, and on the registry topic, from where a restart and the replicas that
+do not heal take it. So is what people order over the commands topic, whether the controller is on
+or not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from consumer import costs, states
 from consumer.columns import Labelled
 from consumer.command import SetThresholds
 from consumer.controller import Answer, Controller
-from consumer.errors import SettingsError
+from consumer.errors import SettingsError, ThresholdError
 from consumer.events import Events
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
@@ -45,7 +46,7 @@ _MEANING = {
 
 
 class Governor:
-    """Decides nothing but where `decision.controller` is on and this replica heals."""
+    """By itself it decides nothing but where `decision.controller` is on and this replica heals."""
 
     def __init__(
         self, settings: Settings, model: Model, events: Events, out: Outputs, healing: Policy
@@ -57,6 +58,7 @@ class Governor:
                 "decision.from_costs and cost.amount_feature every transaction has its own"
             )
         self._on = settings.decision.controller
+        self._by_amount = settings.by_amount
         self._cost = settings.cost
         self._model = model
         self._events = events
@@ -106,13 +108,49 @@ class Governor:
         self._judges = not self._judges
         self._say(answer, place)
 
-    def ordered(self, changed: Collection[str], *, standing: bool) -> None:
-        """A person has set thresholds, `changed` by name.
+    def apply(self, command: SetThresholds, now_ms: int, *, recorded: bool = False) -> None:
+        """Set thresholds as a person has ordered; a wrong order changes nothing and is said.
 
-        `standing`: over the commands topic, for every replica and for those that start later.
+        `recorded`: over the commands topic, for every replica and for those that start later.
         """
-        if self._healing.heals_here and (standing or self._on):
-            self._remember(changed if standing else _DECISION, ordered=standing)
+        before = self._healing.thresholds
+        try:
+            after = before.changed(command.thresholds)
+            if self._by_amount and after.decision != before.decision:
+                raise ThresholdError(
+                    "decision.threshold and decision.decline_threshold follow from each "
+                    "transaction's amount (decision.from_costs)"
+                )
+        except ThresholdError as error:
+            self.refuse(str(error), now_ms)
+            return
+        old, new = before.named(), after.named()
+        changed = sorted(name for name in new if new[name] != old[name])
+        if not changed:
+            return
+        self._healing.thresholds = after
+        if self._healing.heals_here and (recorded or self._on):
+            self._remember(changed if recorded else _DECISION, ordered=recorded)
+        if not recorded:
+            self._out.commands.append(command)
+        self._out.events.append(
+            self._events.of_process(
+                now_ms,
+                "thresholds-changed",
+                f"thresholds changed by {command.issued_by} ({command.why}): "
+                + ", ".join(f"{name} {old[name]:g} -> {new[name]:g}" for name in changed),
+                command_id=command.command_id,
+                reason=command.why,
+                thresholds_from={name: old[name] for name in changed},
+                thresholds_to={name: new[name] for name in changed},
+            )
+        )
+
+    def refuse(self, why: str, now_ms: int) -> None:
+        """Say that an order to set thresholds cannot be followed."""
+        message = f"thresholds unchanged: {why}"
+        event = self._events.of_process(now_ms, "thresholds-refused", message, reason=why)
+        self._out.events.append(event)
 
     def _begin(self) -> None:
         threshold, _ = self._healing.thresholds.decision

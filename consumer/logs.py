@@ -7,7 +7,7 @@ import sys
 
 import structlog
 
-from consumer.settings import Log
+from consumer.sections import Log
 
 
 def configure(settings: Log) -> None:

@@ -473,9 +473,9 @@ class Loop:
         try:
             command = read_command(file, self._threshold_why, _now_ms())
         except ThresholdError as error:
-            self._pipeline.refuse(str(error), _now_ms())
+            self._pipeline.governor.refuse(str(error), _now_ms())
         else:
-            self._pipeline.apply(command, _now_ms())
+            self._pipeline.governor.apply(command, _now_ms())
         self._publish()
 
     # --- Out ---

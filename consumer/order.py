@@ -25,7 +25,7 @@ import numpy as np
 from consumer.columns import Int64, Labels, Transactions
 from consumer.pipeline import Pipeline
 from consumer.policy import Idle
-from consumer.settings import Order
+from consumer.sections import Order
 
 # Rows that wait in a queue before its partition is paused: a hundred batches, so that polling and
 # scoring overlap, and a few megabytes at 100 features.

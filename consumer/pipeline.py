@@ -13,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from consumer import chain, costs, failpoints, notices
-from consumer.batch import BatchCutter
 from consumer.breaker import Trip
-from consumer.columns import Float32, Float64, Int64, Labelled, Labels, Scores, Transactions
+from consumer.columns import Float32, Float64, Int64, Labels, Scores, Transactions
 from consumer.command import Command, SetThresholds
-from consumer.decision import APPROVE, Reviews, share_of
-from consumer.errors import ThresholdError
+from consumer.decision import Reviews, share_of
 from consumer.events import Events
-from consumer.evidence import Evidence
 from consumer.governor import Governor
 from consumer.join import Join
 from consumer.join_record import schema_of
+from consumer.matured import Matured
 from consumer.model_directory import Model
 from consumer.outputs import Outputs
 from consumer.partition import DeadLetters, Partition, Restored
@@ -42,9 +40,6 @@ from consumer.watch import Watch
 
 # Of several replicas the owner of this partition heals; the others score.
 HEALER = 0
-# A labelled batch has at most so many times the rows it has at least: a month's labels may come in
-# one file, all at the same time.
-MOST_LABELLED = 100
 # At most one event about dead letters in so many offsets of a topic: the first one says so at once,
 # and a flood of them is no flood of events.
 DEAD_WINDOW = 1_000
@@ -71,12 +66,9 @@ class Pipeline:
         self._settings = settings
         self._model = model
         self._topic = settings.input.transactions.topic
-        self._labels = settings.input.labels.topic
         self._inline = settings.heal.mode == "inline"
         costs.check(settings.cost, model.features)
         self._scorer = Scorer(model)
-        given = settings.batch
-        self._labelled = BatchCutter(given.rows, round(given.span_s * 1000), MOST_LABELLED)
         self._stage = stage
         self._events = Events(settings.application_id, settings.instance_id)
         self._partitions: dict[int, Partition] = {}
@@ -89,6 +81,9 @@ class Pipeline:
         registry = restored or Registry(manifest.model_version, manifest.base_sha256)
         self.healing = policy_of(settings)(settings, model, registry, self._events, self.out)
         self.governor = Governor(settings, model, self._events, self.out, self.healing)
+        self._matured = Matured(
+            settings, self._partitions, self._events, self.out, self.healing, self.governor, stage
+        )
 
     def start(self, deployed: InForce | None, now_ms: int, why: str = "process start") -> None:
         """Begin, from a restored adapter state or from the model's own."""
@@ -162,7 +157,7 @@ class Pipeline:
         while self._fresh:
             number = self._fresh.pop(0)
             if (part := self._partitions.get(number)) is not None:
-                self._labelled_batches(part, number, idle)
+                self._matured.batches(part, number, idle)
 
     def checkpoint(self, partition: int) -> dict[str, Any]:
         """What `assign` needs to begin where the partition stands now."""
@@ -259,20 +254,13 @@ class Pipeline:
         self.out.scores.append(scores)
         with self._stage("join"):
             early = part.join.add(scores)
-            self._changed(transactions.partition, part)
+            self._matured.changed(transactions.partition, part)
         if early is not None:
-            self._joined(part, early, idle)
-            self._labelled_batches(part, transactions.partition, idle)
+            self._matured.early(part, early, idle)
 
     def labels(self, labels: Labels, idle: Idle) -> None:
         """Join labels to what was scored; a full labelled batch is evidence."""
-        part = self._partitions[labels.partition]
-        start = 0
-        while start < len(labels) and self._partitions.get(labels.partition) is part:
-            stop = start + self.labels_to_boundary(labels.partition, labels.labelled_at[start:])
-            self._match(part, labels.rows(start, stop), idle)
-            self._labelled_batches(part, labels.partition, idle)
-            start = stop
+        self._matured.labels(labels, idle)
 
     def labels_to_boundary(self, partition: int, labelled_at: Int64) -> int:
         """How many of the coming labels can be joined before something is decided on them.
@@ -280,22 +268,14 @@ class Pipeline:
         A driver that commits hands over no more at once: the decision may wait for a heal, and a
         commit meanwhile must not count labels as read that were not joined yet.
         """
-        part = self._partitions[partition]
-        to_window = notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
-        labelled_at = labelled_at[:to_window]
-        if not self.healing.waits:
-            return len(labelled_at)
-        return self._to_labelled_batch(part, labelled_at)
+        return self._matured.to_boundary(self._partitions[partition], labelled_at)
 
     def quiet_labels(self, partition: int, labelled_at: Int64) -> int:
         """How many of the coming labels can be joined before anything may be said of them.
 
         Until then it is all one in which order those of several partitions are joined.
         """
-        part = self._partitions[partition]
-        to_window = notices.LABEL_WINDOW - part.labels % notices.LABEL_WINDOW
-        some = labelled_at[: min(to_window, part.running.room)]
-        return max(0, self._to_labelled_batch(part, some) - 1)
+        return self._matured.quiet(self._partitions[partition], labelled_at)
 
     def end_batch(self, partition: int, idle: Idle) -> None:
         """Watch the monitor batch that ends or is cut here, and admit what was healed meanwhile."""
@@ -309,7 +289,7 @@ class Pipeline:
         with self._stage("heal"):
             self.healing.collect()
         if signal is not None:
-            self._rest_labelled(part, idle)
+            self._matured.rest(part, idle)
         with self._stage("heal"):
             if batches:
                 self.healing.batch_ended(batches, idle)
@@ -330,7 +310,7 @@ class Pipeline:
     def settle(self, idle: Idle) -> None:
         """At the end of both topics: wait until no heal is open, and say what came to be."""
         for part in list(self._partitions.values()):
-            self._rest_labelled(part, idle)
+            self._matured.rest(part, idle)
         self.healing.settle(idle)
         for _, part in sorted(self._partitions.items()):
             for dead in part.dead.values():
@@ -345,53 +325,13 @@ class Pipeline:
         if not self.healing.control.is_new(order.command_id):
             return
         if isinstance(order, SetThresholds):
-            self.apply(order, place.time_ms, recorded=True)
+            self.governor.apply(order, place.time_ms, recorded=True)
         else:
             self.healing.command(order, place, named)
 
     def refuse_command(self, place: Place, why: str) -> None:
         """Say that a record of the commands topic is no order."""
         self.healing.refuse(place, why, {})
-
-    def apply(self, command: SetThresholds, now_ms: int, *, recorded: bool = False) -> None:
-        """Set thresholds as ordered; a wrong order changes nothing and is said."""
-        before = self.healing.thresholds
-        try:
-            after = before.changed(command.thresholds)
-            if self._settings.by_amount and after.decision != before.decision:
-                raise ThresholdError(
-                    "decision.threshold and decision.decline_threshold follow from each "
-                    "transaction's amount (decision.from_costs)"
-                )
-        except ThresholdError as error:
-            self.refuse(str(error), now_ms)
-            return
-        old, new = before.named(), after.named()
-        changed = sorted(name for name in new if new[name] != old[name])
-        if not changed:
-            return
-        self.healing.thresholds = after
-        self.governor.ordered(changed, standing=recorded)
-        if not recorded:
-            self.out.commands.append(command)
-        self.out.events.append(
-            self._events.of_process(
-                now_ms,
-                "thresholds-changed",
-                f"thresholds changed by {command.issued_by} ({command.why}): "
-                + ", ".join(f"{name} {old[name]:g} -> {new[name]:g}" for name in changed),
-                command_id=command.command_id,
-                reason=command.why,
-                thresholds_from={name: old[name] for name in changed},
-                thresholds_to={name: new[name] for name in changed},
-            )
-        )
-
-    def refuse(self, why: str, now_ms: int) -> None:
-        """Say that an order to set thresholds cannot be followed."""
-        message = f"thresholds unchanged: {why}"
-        event = self._events.of_process(now_ms, "thresholds-refused", message, reason=why)
-        self.out.events.append(event)
 
     def dead_letter(self, place: Place, kind: str) -> None:
         """Count a message that went to the dead letters; the first of a window is said at once."""
@@ -486,107 +426,3 @@ class Pipeline:
             message = f"{verb}: {self._topic} {', '.join(map(str, numbers))}"
             event = self._events.of_process(now_ms, action, message, partitions=numbers)
             self.out.events.append(event)
-
-    def _match(self, part: Partition, labels: Labels, idle: Idle) -> None:
-        with self._stage("join"):
-            matched = part.join.match(labels)
-            part.labels += len(labels)
-            self._changed(labels.partition, part)
-        joined = 0
-        for number, before in enumerate(matched.before.tolist()):
-            self._joined(part, matched.joined.rows(joined, before), idle)
-            joined, one = before, slice(number, number + 1)
-            corrected = matched.corrected.rows(number, number + 1)
-            self.out.corrected.append(corrected)
-            part.running.correct(corrected, matched.was[one])
-            self.healing.corrected(corrected)
-        self._joined(part, matched.joined.rows(joined, len(matched.joined)), idle)
-        if part.labels % notices.LABEL_WINDOW == 0:
-            last = len(labels) - 1
-            place = Place(
-                self._labels,
-                labels.partition,
-                int(labels.offset[last]),
-                int(labels.labelled_at[last]),
-            )
-            before, part.label_counts = part.label_counts, part.join.counts.copy()
-            self.out.events += notices.labels_in_trouble(
-                self._events, place, before, part.label_counts
-            )
-
-    def _changed(self, number: int, part: Partition) -> None:
-        if changes := part.join.changes():
-            self.out.pending.append((number, changes))
-
-    def _joined(self, part: Partition, rows: Labelled, idle: Idle) -> None:
-        """Count rows that have met their labels, and end the labelled batches that they fill.
-
-        But where a labelled batch waits for its heal: what a commit meanwhile says must be true.
-        """
-        while len(rows):
-            count = len(rows)
-            if not self.healing.waits:
-                count = self._to_labelled_batch(part, rows.labelled_at)
-            self._count(part, rows.rows(0, count))
-            if not self.healing.waits:
-                self._labelled_batches(part, rows.partition, idle)
-            rows = rows.rows(count, len(rows))
-
-    def _to_labelled_batch(self, part: Partition, labelled_at: Int64) -> int:
-        """How many rows with labels of these times fill a labelled batch; all where it is not."""
-        ends = self._labelled.cut(np.concatenate([part.labelled_at, labelled_at]))
-        return len(labelled_at) if ends is None else max(1, ends - part.labelled_rows)
-
-    def _count(self, part: Partition, rows: Labelled) -> None:
-        self.out.labelled.append(rows)
-        fraud = rows.is_fraud == 1
-        part.joined += len(rows)
-        part.right += int(((rows.decision != APPROVE) == fraud).sum())
-        part.shadow_right += int(((rows.shadow_decision != APPROVE) == fraud).sum())
-        with self._stage("watch"):
-            windows = list(part.running.add(rows))
-        for window in windows:
-            place = Place(
-                self._topic,
-                rows.partition,
-                int(rows.offset[window.last]),
-                int(rows.labelled_at[window.last]),
-            )
-            # Of chosen rows that say how likely they were chosen all rows can be told.
-            conditional = self._settings.input.labels.selected
-            conditional &= part.join.counts["chosen"] < part.labels
-            self.out.events.append(
-                notices.prequential(
-                    self._events, place, window, part.reviews.told(), conditional=conditional
-                )
-            )
-        part.labelled.append(rows)
-        with self._stage("heal"):
-            self.healing.joined(rows)
-
-    def _labelled_batches(self, part: Partition, number: int, idle: Idle) -> None:
-        while self._partitions.get(number) is part:
-            count = self._labelled.cut(part.labelled_at)
-            if count is None:
-                return
-            self._labelled_batch(part, count, idle)
-
-    def _rest_labelled(self, part: Partition, idle: Idle) -> None:
-        """Labels that came in no time fill a batch as well: it waits for no later ones."""
-        if part.labelled_rows >= self._labelled.rows:
-            self._labelled_batch(part, part.labelled_rows, idle)
-
-    def _labelled_batch(self, part: Partition, count: int, idle: Idle) -> None:
-        held = Labelled.concatenate(part.labelled)
-        # Before an inline heal is waited for: it commits, and what it commits must be true.
-        rows, part.labelled = held.rows(0, count), [held.rows(count, len(held))]
-        part.labelled_batches += 1
-        place = Place(
-            self._topic, rows.partition, int(rows.offset[-1]), int(rows.labelled_at.max())
-        )
-        self.out.events += notices.rules_disagree(self._events, place, part.rules.take(rows))
-        reasons, part.unanswered = part.alarm or part.unanswered, ()
-        evidence = Evidence(rows, part.labelled_batches, place, reasons)
-        with self._stage("heal"):
-            self.governor.labelled(rows, place)  # before an inline heal is waited for
-            self.healing.labelled_batch(evidence, idle)

@@ -21,7 +21,7 @@ import orjson
 from msgspec.structs import astuple
 
 from consumer.columns import Float32, Float64, Int8, Int64, UInt8
-from consumer.settings import LabelInput, TransactionInput
+from consumer.sections import LabelInput, TransactionInput
 
 # So many at once stay within a core's cache; twice or half as many take as long.
 PIECE = 512

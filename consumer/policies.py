@@ -11,7 +11,8 @@ from consumer.hedge.policy import Hedge
 from consumer.paper import Paper
 from consumer.policy import Idle
 from consumer.registry import InForce
-from consumer.settings import HealPolicy, Settings
+from consumer.sections import HealPolicy
+from consumer.settings import Settings
 
 RESET_EVERY = 10  # labelled batches
 

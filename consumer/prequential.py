@@ -17,7 +17,7 @@ from consumer.columns import Float64, Int8, Int64
 from consumer.costs import Bill, Curve
 from consumer.decision import REVIEW, published
 from consumer.errors import DataError
-from consumer.settings import Cost
+from consumer.sections import Cost
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ import numpy as np
 from consumer import costs
 from consumer.columns import Float32, Float64, Int8, Labelled
 from consumer.metrics import LOG_LOSS_CLIP
+from consumer.sections import Cost
 from consumer.segments import Segments
-from consumer.settings import Cost
 from consumer.tally import Figures, Tally
 
 # Rows that a segment stands for, and means over them; costs at the first price of a false alarm.

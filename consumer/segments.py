@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from consumer.columns import Float32, UInt8
 from consumer.decode import path
 from consumer.errors import SettingsError
-from consumer.settings import Segment
+from consumer.sections import Segment
 
 CATEGORIES = 50
 UNKNOWN = 0

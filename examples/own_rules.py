@@ -17,7 +17,7 @@ from benchmarks.study.figures import figures
 from consumer import model_directory
 from consumer.manifest import RuleTable
 from consumer.model_directory import Model
-from consumer.settings import HealPolicy
+from consumer.sections import HealPolicy
 from producer_sim.scenarios import Scenario
 
 RULES = (

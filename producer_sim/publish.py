@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka.client import producer
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 from producer_sim.schedule import Messages
 from producer_sim.topics import Topics
 

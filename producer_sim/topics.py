@@ -9,7 +9,7 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka.client import admin, connect, partitions_of
 from consumer.kafka.topics import create
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 
 BY_KEY = -1  # librdkafka's RD_KAFKA_PARTITION_UA: the partitioner chooses
 

@@ -10,7 +10,7 @@ from consumer.decision import decided
 from consumer.decode import LabelDecoder
 from consumer.early_labels import verdict
 from consumer.join import Join
-from consumer.settings import LabelInput
+from consumer.sections import LabelInput
 from consumer.tally import Tally
 from tests.hedging import ran, said
 from tests.joining import HORIZON_MS, SCHEMA, labels, plain, scores

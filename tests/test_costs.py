@@ -16,7 +16,7 @@ from consumer.decision import decided
 from consumer.errors import DataError, SettingsError
 from consumer.prequential import prequential
 from consumer.running import Running
-from consumer.settings import Cost
+from consumer.sections import Cost
 from consumer.threshold import Thresholds
 from tests.a_run import published
 from tests.streams import BATCH, FEATURES, START_MS, events, idle, running, score, settings, stream
@@ -135,11 +135,11 @@ def test_no_order_sets_one_threshold_where_each_amount_has_its_own():
     with running(BY_AMOUNT) as pipeline:
         before = pipeline.healing.thresholds
         order = {"decision.threshold": 0.4, "decision.decline_threshold": 0.8}
-        pipeline.apply(ordered("1", order), START_MS)
+        pipeline.governor.apply(ordered("1", order), START_MS)
         assert pipeline.healing.thresholds == before
         (refused,) = events(pipeline.out, "thresholds-refused")
         assert "each transaction's amount" in refused["reason"]
-        pipeline.apply(ordered("2", {"watch.fidi_z": 3}), START_MS)
+        pipeline.governor.apply(ordered("2", {"watch.fidi_z": 3}), START_MS)
         assert pipeline.healing.thresholds.watch_fidi_z == 3
 
 

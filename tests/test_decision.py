@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from consumer import costs, encode
 from consumer.decision import APPROVE, DECLINE, HOUR_MS, REVIEW, Reviews, decided, share_of
 from consumer.running import Running
-from consumer.settings import Cost
+from consumer.sections import Cost
 from tests.chunks import chunked
 from tests.streams import Stream, events, labels_of, running, score, stream
 from tests.test_running import labelled

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consumer import plain
 from consumer.decode import AHEAD_MS, EARLIEST_MS, LabelDecoder, TransactionDecoder
-from consumer.settings import LabelInput, TransactionInput
+from consumer.sections import LabelInput, TransactionInput
 
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 GOOD = {"transaction_id": "a", "event_time": NOW_MS, "features": {"V14": -2.5, "V3": 1}}

@@ -7,8 +7,8 @@ import pytest
 from consumer import encode
 from consumer.columns import Labelled, Scores, Transactions
 from consumer.decision import decided
+from consumer.sections import Segment
 from consumer.segments import Segments
-from consumer.settings import Segment
 
 ROWS = 500
 PLAIN = [f"t-{number}" for number in range(ROWS)]

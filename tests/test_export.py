@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from consumer import export, metrics
 from consumer.errors import ModelError
 from consumer.prequential import prequential
-from consumer.settings import Cost, Settings
+from consumer.sections import Cost
+from consumer.settings import Settings
 from consumer.stages import Clean, clean, stages
 from tests.a_run import START_MS, ARun, published
 

@@ -92,7 +92,7 @@ def test_who_does_not_heal_follows_what_the_registry_says_once():
         assert pipeline.healing.thresholds.decision == (0.2, 0.9)
 
         # An order of a person's on this replica stands until the healer says something new.
-        pipeline.apply(ordered({"decision.threshold": 0.4}), START_MS)
+        pipeline.governor.apply(ordered({"decision.threshold": 0.4}), START_MS)
         pipeline.governor.follow(dict(said))
         assert pipeline.healing.thresholds.decision == (0.4, 0.9)
         pipeline.governor.follow(said | {"decision.threshold": 0.3})
@@ -103,7 +103,7 @@ def test_an_order_of_a_person_is_what_a_restart_begins_with_and_nothing_is_taken
     with running(ON) as pipeline:
         feed(pipeline, batches())
         assert answers(pipeline.out) == ["accept"]
-        pipeline.apply(ordered({"decision.threshold": 0.6}), START_MS)
+        pipeline.governor.apply(ordered({"decision.threshold": 0.6}), START_MS)
         assert of_registry(pipeline.out)[-1]["decision.threshold"] == 0.6
         feed(pipeline, list(stream(WINDOW, seed=3, start=WINDOW).batches()))
 
@@ -161,7 +161,7 @@ def test_an_order_over_the_commands_topic_is_for_every_replica_and_for_restarts(
 
 def test_a_file_is_an_order_to_the_replica_that_reads_it_alone():
     with running(OFF) as pipeline:
-        pipeline.apply(ordered({"decision.threshold": 0.4}), START_MS)
+        pipeline.governor.apply(ordered({"decision.threshold": 0.4}), START_MS)
         assert of_registry(pipeline.out) == []
 
 

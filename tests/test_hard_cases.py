@@ -15,7 +15,8 @@ from consumer.heal import Healer
 from consumer.order import Lane, Sequencer
 from consumer.registry import Registry
 from consumer.rules import Rules, parse
-from consumer.settings import TransactionInput, load
+from consumer.sections import TransactionInput
+from consumer.settings import load
 from tests.pipelines import INLINE, THREADED, drifting, finish, heal_in_flight
 from tests.streams import BATCH, DRIFT, START_MS, events, idle, model, running, score, stream
 from tests.test_heal import LABEL, X

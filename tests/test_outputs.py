@@ -48,7 +48,7 @@ def test_a_threshold_changed_holds_from_the_next_batch_end():
     with running(INLINE) as pipeline:
         for number, batch in enumerate(drifting(5)):
             if number == 3:
-                pipeline.apply(command(watch_fidi_z=9), START_MS)
+                pipeline.governor.apply(command(watch_fidi_z=9), START_MS)
             score(pipeline, batch)
 
         out = pipeline.out.take()
@@ -63,10 +63,10 @@ def test_a_wrong_order_changes_nothing_and_one_that_changes_nothing_is_silent():
     with running(INLINE) as pipeline:
         before = pipeline.healing.thresholds
         pipeline.out.take()
-        pipeline.apply(command(watch_fidi_z=1.0), START_MS)
+        pipeline.governor.apply(command(watch_fidi_z=1.0), START_MS)
         assert not pipeline.out.any()
 
-        pipeline.apply(command(watch_fidi_z=2, decision_threshold=0.99), START_MS)
+        pipeline.governor.apply(command(watch_fidi_z=2, decision_threshold=0.99), START_MS)
 
         out = pipeline.out.take()
         assert (actions(out), out.commands) == (["thresholds-refused"], [])
@@ -111,8 +111,8 @@ def story():
         for batch in [*drifting(6), *stream(20 * BATCH, start=6 * BATCH).batches()]:
             score(pipeline, batch)
             labels_of(pipeline, batch)
-        pipeline.apply(command(watch_fidi_z=2), START_MS)
-        pipeline.apply(command(watch_fidi_z=-1), START_MS)
+        pipeline.governor.apply(command(watch_fidi_z=2), START_MS)
+        pipeline.governor.apply(command(watch_fidi_z=-1), START_MS)
         letter = Place("transactions", 0, 999, START_MS)
         pipeline.dead_letter(letter, "InvalidJson")
         pipeline.flood(letter, Trip("run", 3, 999, run=100, bad=100, rows=101))

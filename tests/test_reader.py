@@ -5,7 +5,7 @@ from confluent_kafka import Producer
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka.reader import read_all
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from consumer import metrics
 from consumer.columns import Labelled
 from consumer.decision import decided
 from consumer.running import Running
+from consumer.sections import Cost, Segment
 from consumer.segments import Segments
-from consumer.settings import Cost, Segment
 from tests.chunks import chunked
 
 COST = Cost()

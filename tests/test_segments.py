@@ -12,8 +12,9 @@ from consumer.columns import Transactions
 from consumer.decode import TransactionDecoder
 from consumer.errors import SettingsError
 from consumer.hedge import gate
+from consumer.sections import Segment, TransactionInput
 from consumer.segments import Segments
-from consumer.settings import Segment, TransactionInput, load
+from consumer.settings import load
 from tests.hedging import ran, said
 from tests.streams import BATCH, DRIFT, V14, Stream, stream
 

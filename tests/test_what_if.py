@@ -6,7 +6,7 @@ from rich.console import Console
 
 from consumer.decision import decided
 from consumer.prequential import Prequential, prequential
-from consumer.settings import Cost
+from consumer.sections import Cost
 from consumer.what_if import what_if
 from consumer.what_if_command import as_object, table, verdict
 from tests.a_run import published

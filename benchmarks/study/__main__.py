@@ -22,7 +22,7 @@ from benchmarks.study import arguments, plots
 from benchmarks.study.cells import CONDITIONS, SCENARIOS
 from benchmarks.study.figures import Figures
 from benchmarks.study.work import Cell, work
-from consumer.settings import HealPolicy
+from consumer.sections import HealPolicy
 
 LATE = "known a batch late"  # a line of oracles
 

@@ -27,8 +27,9 @@ from consumer.heal import CancelledError
 from consumer.hedge.healer import Heal, Healer, HealRequest
 from consumer.mixture import Mixture
 from consumer.model_directory import Model
+from consumer.sections import Segment
 from consumer.segments import Segments
-from consumer.settings import Segment, Settings
+from consumer.settings import Settings
 from consumer.worker import NICENESS, FailedError
 
 # Loading takes seconds of a processor, which a busy machine may never leave to the lowest priority.

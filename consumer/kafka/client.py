@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._metadata import ClusterMetadata
 
 from consumer.errors import KafkaUnavailableError
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 
 log = structlog.get_logger()
 

@@ -20,7 +20,7 @@ from confluent_kafka import (
 from consumer.errors import DataError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.record import Record, record
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 
 # One call hands over at most so many records: at 1 kB each a megabyte, and the cost of crossing
 # into librdkafka is shared by all of them.

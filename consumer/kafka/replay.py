@@ -16,7 +16,8 @@ from consumer.errors import FencedError, KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.record import Record, record
 from consumer.kafka.sink import Sink
-from consumer.settings import Kafka, Settings
+from consumer.sections import Kafka
+from consumer.settings import Settings
 
 # Makes the transactional id <application_id>-dead-letters-replay: the same for every replay of an
 # application, so that of two at once the newer fences the older.

@@ -15,7 +15,8 @@ from confluent_kafka.cimpl import NewTopic
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka import client
 from consumer.kafka.sink import MAX_MESSAGE_BYTES
-from consumer.settings import DAY_MS, Kafka, Settings
+from consumer.sections import Kafka
+from consumer.settings import DAY_MS, Settings
 
 log = structlog.get_logger()
 

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from consumer.errors import KafkaUnavailableError
 from consumer.kafka.embedded import embedded_broker
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 from producer_sim.labels import Labelling
 from producer_sim.publish import Pace, Publisher
 from producer_sim.scenarios import Scenario, sets, stream

@@ -6,7 +6,7 @@ from statistics import median
 from confluent_kafka import Producer
 
 from consumer.kafka.reader import Reader
-from consumer.settings import Kafka
+from consumer.sections import Kafka
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
 
