@@ -150,6 +150,14 @@ def _report(found: list[Figures], policy: str, seeds: list[int], took_s: float) 
     yield f"model's over the whole stream; the worst is {worst.scenario}, {worst.labels}, seed"
     yield f"{worst.seed}: {worst.harm:+.4f}."
     yield ""
+    calm = [f for f in found if f.scenario in ("none", "prior")]
+    if calm:
+        dearest = max(calm, key=_dearer)
+        dear = sum(_dearer(f) > 0.01 for f in calm)
+        where = f"{dearest.scenario}, {dearest.labels}, seed {dearest.seed}"
+        yield f"On none and prior {dear} of {len(calm)} cells cost over 1% more than the frozen"
+        yield f"model; the worst is {where}: {_dearer(dearest):+.1%}."
+        yield ""
     yield "Noticed (median batches from the change to the event that names it; all cells), regimes"
     yield "falsely said to begin in the 30 clean batches (per 1,000 batches), cells that said"
     yield "`cannot-heal`, and that said `signal-lost`:"
@@ -168,6 +176,11 @@ def _report(found: list[Figures], policy: str, seeds: list[int], took_s: float) 
             )
         )
     yield from table(["scenario", "noticed", "false alarms", "cannot heal", "signal lost"], rows)
+
+
+def _dearer(found: Figures) -> float:
+    """Cost over the frozen model's, as a share of it."""
+    return found.cost / found.frozen_cost - 1
 
 
 def _spread(values: Sequence[float]) -> str:
