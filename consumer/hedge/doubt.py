@@ -25,8 +25,9 @@ from consumer.registry import InForce, Place
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
 # Where scores are right to be sure it costs to draw them: as long as labels take, so many nats are
-# expected to be lost at most, or so many for each row that was ever scored.
-AFFORDED, AFFORDED_A_ROW = 20.0, 0.002
+# expected to be lost at most, or so many for each row that was ever scored. No stream is to end .002
+# a row above the frozen model: the rest of that is for what else may go wrong.
+AFFORDED, AFFORDED_A_ROW = 12.0, 0.0012
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; it is looked at once in so many batches, and weights that would move by less stay.
 BEYOND, EVERY, STEP = 0.05, 10, 0.02
