@@ -251,6 +251,8 @@ def test_what_doubt_may_cost_before_labels_come_is_bounded(monkeypatch):
     mixed = 0.6 * p + 0.4 * 0.15
     lost = p * np.log(p / mixed) + (1 - p) * np.log((1 - p) / (1 - mixed))
     assert lost.sum() == pytest.approx(doubt.AFFORDED, rel=0.3)
+    # It ends with the batch that spends it.
+    assert lost[:-BATCH].sum() < 1.1 * doubt.AFFORDED
 
     # But of many rows it may be more.
     monkeypatch.setattr(doubt, "AFFORDED_A_ROW", 1.0)

@@ -11,9 +11,12 @@ def test_a_record_knows_which_rows_counted_on_what_and_what_labels_have_not_said
     record = Record()
     record.note(100, 0.0)
     record.note(200, 0.4)  # rows after 200
-    record.note(300, 0.4, cost=3.0)
-    record.note(400, 0.1, cost=5.0)
-    record.note(500, 0.0, cost=2.0)
+    record.charge(3.0)
+    record.note(300, 0.4)
+    record.charge(5.0)
+    record.note(400, 0.1)
+    record.charge(2.0)
+    record.note(500, 0.0)
     again = Record()
     again.load(orjson.loads(orjson.dumps(record.state())))
 
@@ -31,11 +34,14 @@ def test_a_record_knows_which_rows_counted_on_what_and_what_labels_have_not_said
 def test_where_event_time_stands_still_or_goes_back_nothing_of_a_record_is_lost():
     record = Record()
     record.note(500, 0.4)
-    record.note(500, 0.4, cost=3.0)
+    record.charge(3.0)
+    record.note(500, 0.4)
     assert record.pending(-(2**62), 500) == 3.0
-    record.note(200, 0.0, cost=2.0)  # the batch's last row was late
+    record.charge(2.0)
+    record.note(200, 0.0)  # the batch's last row was late
     record.note(300, 0.4)
-    record.note(600, 0.0, cost=1.0)
+    record.charge(1.0)
+    record.note(600, 0.0)
     assert record.pending(-(2**62), 600) == 6.0
     assert record.shares(np.array([400, 500, 501, 600])).tolist() == [0.0, 0.0, 0.4, 0.4]
 

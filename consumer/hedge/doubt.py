@@ -25,8 +25,8 @@ from consumer.registry import InForce, Place
 UNSURE = 0.4  # of the base rate, where nothing else is known
 FEWEST = 100  # rows that tell what a stream looks like
 # Where scores are right to be sure it costs to draw them: as long as labels take, so many nats are
-# expected to be lost at most, or so many for each row that was ever scored. No stream is to end .002
-# a row above the frozen model: the rest of that is for what else may go wrong.
+# expected to be lost at most, or so many for each row that was ever scored. No stream is to end
+# .002 a row above the frozen model: the rest of that is for what else may go wrong.
 AFFORDED, AFFORDED_A_ROW = 12.0, 0.0012
 # Of the newest rows so many lie beyond those that have labels, in some feature, where that is said
 # at all; it is looked at once in so many batches, and weights that would move by less stay.
@@ -68,12 +68,16 @@ class Doubt:
             gain += float((weights.loss(alone, y) - weights.loss(drawn, y))[was].sum())
         self._mind.doubts.judge(gain, sum(map(len, labelled)))
 
-    def remember(self, batches: Sequence[MonitorBatch], in_force: InForce) -> None:
-        """What may these have cost, and are the rows after them scored with doubt?"""
-        record, share = self._mind.doubts, self._mind.pool.lent_to(BASE_RATE)
-        cost = sum(self._cost(batch.x, record.share) for batch in batches)
+    def charge(self, batches: Sequence[MonitorBatch]) -> None:
+        """What may it have cost to score these with doubt?"""
+        record = self._mind.doubts
+        record.charge(sum(self._cost(batch.x, record.share) for batch in batches))
+
+    def remember(self, place: Place, in_force: InForce) -> None:
+        """Are the rows after this batch scored with doubt?"""
+        share = self._mind.pool.lent_to(BASE_RATE)
         counts = BASE_RATE in in_force.weights
-        record.note(batches[-1].place.time_ms, share if counts else 0.0, cost)
+        self._mind.doubts.note(place.time_ms, share if counts else 0.0)
 
     def _cost(self, x: Float32, share: float) -> float:
         """Nats that these rows, (rows, features), are expected to lose where scores are right."""

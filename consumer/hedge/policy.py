@@ -156,13 +156,14 @@ class Hedge(Policy):
         for start_ms, change in filter(None, changes):
             self._changes.begin(start_ms, change, place, self.deployed)
         self._changes.doubt(place, self.deployed)
+        self._doubt.charge(batches)
         if not self.control.pinned:
             self._recognise(place)
             self._unlabelled.guess(place)
             self._doubt.look(place)
             self._put_in_force(place)
         self._unlabelled.remember(place, self.deployed)
-        self._doubt.remember(batches, self.deployed)
+        self._doubt.remember(place, self.deployed)
         if self._may_heal(now_ms, place):
             self._heal(place, now_ms, idle)
         self._move(place)

@@ -48,16 +48,16 @@ class Record:
         is_open = bool(self._spans) and self._spans[-1].stop_ms is None
         return self._spans[-1].share if is_open else 0.0
 
-    def note(self, time_ms: int, share: float, cost: float = 0.0) -> None:
-        """Rows up to `time_ms` were scored as before, the next ones give it this share.
+    def charge(self, cost: float) -> None:
+        """So many nats the rows since the last call have lost by it, should it be wrong."""
+        if self.share:
+            self._spans[-1].cost = round(self._spans[-1].cost + cost, 4)
 
-        `cost`: what the rows lost by it since the last call, should it be wrong; nats.
-        """
+    def note(self, time_ms: int, share: float) -> None:
+        """Rows up to `time_ms` were scored as before, the next ones give it this share."""
         spans, before = self._spans, self.share
         if spans:  # a row may be late
             time_ms = max(time_ms, spans[-1].stop_ms or spans[-1].start_ms)
-        if before:
-            spans[-1].cost = round(spans[-1].cost + cost, 4)
         if share == before:
             return
         if before:
