@@ -10,6 +10,7 @@ from consumer.columns import Labelled, Labels
 from consumer.driver import Driver
 from consumer.hedge import memory as memory_room
 from consumer.hedge.healer import HealRequest
+from consumer.mixture import FROZEN
 from consumer.outputs import Outputs
 from tests.hedging import (
     CLEAN,
@@ -77,6 +78,13 @@ def test_on_a_stream_that_does_not_change_it_does_no_harm():
     healed, frozen = losses(out, given)
     assert healed < frozen + 0.01
     assert said(out, "cannot-heal") == []
+
+
+def test_where_nothing_has_changed_who_joins_has_to_earn_its_weight():
+    out = ran(after(lambda x, fraud: None))
+
+    first, *_ = said(out, "heal-deployed")
+    assert first["weights"][FROZEN] > 0.95
 
 
 def test_labels_that_speak_against_what_was_healed_take_it_back():

@@ -47,31 +47,31 @@ def pool_of_three():
     pool = Pool()
     pool.put("adapter", {})
     pool.put("scaling", {})
-    pool.admit({"adapter": 0.0, "scaling": 0.0})
+    pool.admit({"adapter": 0.0, "scaling": 0.0}, changed=True)
     return pool
 
 
 def test_how_fast_weights_move_on_is_learnt_from_the_stream():
     calm, restless = pool_of_three(), pool_of_three()
     for batch in range(400):
-        calm.follow(*rows_of_three(1))
-        restless.follow(*rows_of_three(1 + (batch // 10) % 2))
+        calm.follow(*rows_of_three(1), changed=True)
+        restless.follow(*rows_of_three(1 + (batch // 10) % 2), changed=True)
 
     # Where one was right all along, the other has next to nothing; where they take turns, more.
     assert 10 * calm.earned["scaling"] < restless.earned["adapter"]
     # And yet one batch tells when it is the other's turn.
-    calm.follow(*rows_of_three(2))
+    calm.follow(*rows_of_three(2), changed=True)
     assert calm.earned["scaling"] > 0.9
 
 
 def test_the_way_back_to_the_frozen_model_stays_short():
     calm = pool_of_three()
     for _ in range(4_000):
-        calm.follow(*rows_of_three(1))
+        calm.follow(*rows_of_three(1), changed=True)
 
     assert calm.earned[FROZEN] > 5 * calm.earned["scaling"]
     # A few rows that speak for it are enough.
-    calm.follow(*rows_of_three(0, rows=20))
+    calm.follow(*rows_of_three(0, rows=20), changed=True)
     assert calm.earned[FROZEN] > 0.5
 
 
@@ -80,7 +80,7 @@ def test_who_joins_gets_what_the_evidence_gives_and_all_who_join_no_more_than_an
     base = Registry("m", "b").snapshot("base", {}, parent=None, reason="")
     pool.take(InForce(base, {FROZEN: 0.3, "adapter": 0.7}))
 
-    pool.admit({"trees": 0.0, "scaling": 40.0, "alignment": -math.inf})
+    pool.admit({"trees": 0.0, "scaling": 40.0, "alignment": -math.inf}, changed=True)
 
     found = pool.earned
     assert sum(found.values()) == pytest.approx(1)
@@ -100,7 +100,7 @@ def test_who_has_next_to_no_weight_is_not_asked_and_comes_back_when_it_has_more(
     assert set(pool.weights) == {FROZEN, "adapter", "scaling"}
     assert not pool.has_moved(pool.counting)
     counting = pool.counting
-    pool.follow(*rows_of_three(2, rows=10))
+    pool.follow(*rows_of_three(2, rows=10), changed=True)
     assert "scaling" in pool.counting
     assert pool.has_moved(counting)
 

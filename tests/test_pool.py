@@ -2,10 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
-from consumer.hedge.pool import Pool
+from consumer.hedge.pool import DISBELIEF, ROWS, Pool
 from consumer.mixture import FROZEN, flat
 from consumer.registry import InForce, Registry
 
@@ -16,10 +17,10 @@ def lending(earned):
     """Half of the weight lent to the base rate; `earned`: by labels, more than a trace."""
     pool = Pool()
     pool.put("adapter", {"bias": torch.tensor(1.0)})
-    pool.admit({"adapter": 100.0})
+    pool.admit({"adapter": 100.0}, changed=True)
     pool.put("base_rate", STATE)
     if earned:
-        pool.admit({"base_rate": 100.0})
+        pool.admit({"base_rate": 100.0}, changed=True)
     pool.lend("base_rate", 0.5)
     return pool
 
@@ -64,3 +65,29 @@ def test_back_at_what_was_before_nothing_is_lent():
     assert pool.lent is None
     assert pool.weights == {FROZEN: 1.0}
     assert math.isclose(sum(pool.earned.values()), 1.0)
+
+
+def test_where_nothing_is_known_to_have_changed_some_of_the_evidence_does_not_count():
+    calm, changed = Pool(), Pool()
+    for pool in (calm, changed):
+        pool.put("adapter", {})
+    calm.admit({"adapter": DISBELIEF - 1}, changed=False)
+    changed.admit({"adapter": -1.0}, changed=True)
+
+    assert calm.earned == pytest.approx(changed.earned)
+    assert calm.earned["adapter"] == pytest.approx(math.exp(-1))
+
+
+@pytest.mark.parametrize(("rows", "alike"), [(ROWS // 10, False), (ROWS, True)])
+def test_where_nothing_is_known_to_have_changed_few_labels_move_little_weight_on(rows, alike):
+    found = {}
+    for changed in (True, False):
+        pool = Pool()
+        pool.put("adapter", {})
+        pool.admit({"adapter": -2.0}, changed=True)
+        for _ in range(20):  # they say nothing
+            pool.follow(np.full((2, rows), 0.4), np.ones(rows), np.ones(rows), changed=changed)
+        found[changed] = pool.earned["adapter"]
+
+    assert (found[False] == found[True]) is alike
+    assert found[False] <= found[True]

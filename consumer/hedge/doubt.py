@@ -121,7 +121,7 @@ class Doubt:
 
     def _of_a_change(self, place: Place) -> None:
         mind = self._mind
-        if mind.unsure or not mind.changed_at or mind.labels_now or not mind.labels_ever:
+        if mind.unsure or not mind.has_changed or mind.labels_now or not mind.labels_ever:
             return
         known, left = mind.regimes.known, mind.regimes.left
         if mind.regimes.now in known or left not in known:

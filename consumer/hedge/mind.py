@@ -49,6 +49,11 @@ class Mind:
         self.is_beyond = False  # the base rate was let in, as rows of today go farther
 
     @property
+    def has_changed(self) -> bool:
+        """Has anything, as far as is known?"""
+        return self.changed_at > 0
+
+    @property
     def age(self) -> int:
         """Batches of the present regime; 0 where there was no change yet."""
         return self.batches - self.changed_at if self.changed_at else 0

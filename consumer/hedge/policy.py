@@ -209,7 +209,7 @@ class Hedge(Policy):
         p = self._mixture.probabilities(x, {name: pool.states[name] for name in pool.earned})
         mixed = weights.of(pool.earned) @ p
         before = pool.earned[FROZEN]
-        pool.follow(p, y, weight / weight.mean())
+        pool.follow(p, y, weight / weight.mean(), changed=self._mind.has_changed)
         is_back = before < 0.5 <= pool.earned[FROZEN]
         if self.heals and is_back and not self.control.pinned:
             self._rolled_back(place, before)
@@ -295,12 +295,11 @@ class Hedge(Policy):
 
     def _submit(self, request: Request) -> bool:
         rows: dict[ExpertMemory, Learning] = {}
-        changed = self._mind.changed_at > 0
         for wanted in request.wanted:
             of_regime = wanted == "regime"
             memory = self._mind.memory
             found = memory.learning(self._mind.regimes.spans()) if of_regime else memory.all()
-            if found is not None and not gate.enough(found.y, changed=changed):
+            if found is not None and not gate.enough(found.y, changed=self._mind.has_changed):
                 rows[wanted] = found
         if not rows:
             return False
@@ -369,7 +368,7 @@ class Hedge(Policy):
         for name, state in states.items():
             self._mind.pool.put(name, state)
         if new:
-            self._mind.pool.admit(new)
+            self._mind.pool.admit(new, changed=self._mind.has_changed)
         if not self._put_in_force(place, f"heal: {', '.join(states)}"):
             return False
         self.heals += 1

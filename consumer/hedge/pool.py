@@ -22,6 +22,9 @@ from consumer.registry import InForce
 # what those cost who count.
 MOVED = 0.005
 TRACE = 0.02  # of an equal share, what a newcomer gets at least
+# Where nothing is known to have changed a newcomer is right by chance more often than not: so many
+# nats of its evidence do not count, and with few labels weights move on by so many, not by batch.
+DISBELIEF, ROWS = 5.0, 100
 
 
 class Pool:
@@ -65,15 +68,16 @@ class Pool:
         self.states[name] = {key: tensor.clone() for key, tensor in state.items()}
         self.is_new = True
 
-    def admit(self, evidence: Mapping[str, float]) -> None:
+    def admit(self, evidence: Mapping[str, float], *, changed: bool) -> None:
         """New members get the weight that their evidence would have earned them, together.
 
         `evidence` in nats: by how much rows that had no part in what they learnt are likelier than
-        under the frozen model. Each gets a trace at least and an equal share at most.
+        under the frozen model. Each gets a trace at least and an equal share at most. `changed`: is
+        anything known to have?
         """
         earned = self.earned
         count = len(earned) + len(evidence)
-        nobody = math.log(earned[FROZEN] / len(evidence))
+        nobody = math.log(earned[FROZEN] / len(evidence)) - (0.0 if changed else DISBELIEF)
         given = {
             name: math.exp(min(-math.log(count), max(math.log(TRACE / count), nobody + e)))
             for name, e in evidence.items()
@@ -103,14 +107,19 @@ class Pool:
         self._by_rate = [self._with_lent(each) for each in self._by_rate]
         self.lent = None
 
-    def follow(self, p: Float64, y: Float64, weight: Float64) -> None:
-        """What labels `y: (rows,)` say of `p: (experts, rows)`, in the order of `earned`."""
+    def follow(self, p: Float64, y: Float64, weight: Float64, *, changed: bool) -> None:
+        """What labels `y: (rows,)` say of `p: (experts, rows)`, in the order of `earned`.
+
+        `changed`: is anything known to have?
+        """
         gain = weights.log_likelihood(p, y, weight)
         told = []
+        pace = 1.0 if changed else min(1.0, len(y) / ROWS)
         for n, rate in enumerate(weights.RATES):
             before = weights.of(self._by_rate[n])
             told.append(weights.evidence(before, gain))
-            rates = [weights.WAY_BACK if name == FROZEN else rate for name in self._by_rate[n]]
+            moves = pace * rate
+            rates = [weights.WAY_BACK if name == FROZEN else moves for name in self._by_rate[n]]
             after = weights.follow(before, gain, np.array(rates) / len(rates)).tolist()
             self._by_rate[n] = dict(zip(self._by_rate[n], after, strict=True))
         shares = np.full(len(told), weights.RATE_OF_RATES / len(told))

@@ -82,7 +82,7 @@ class Unlabelled:
         is_first = not (mind.labels_now and could_guess)
         # In a regime that is back counts what labels of it have taught, or what was lent then.
         is_answered = mind.is_recognised or found.expert == held
-        counts = is_first and mind.changed_at > 0 and not is_answered
+        counts = is_first and mind.has_changed and not is_answered
         is_trusted = found.is_safe and not distrusted
         asks = counts and is_trusted
         if not self._consent.given(found.expert, mind.regimes.now, found.told, place, ask=asks):
@@ -125,7 +125,7 @@ class Unlabelled:
         pool.put(found.expert, found.state)
         if held is None:
             # Its weight comes with labels, or is lent where there are none.
-            pool.admit({found.expert: -math.inf})
+            pool.admit({found.expert: -math.inf}, changed=True)
 
     def _withdraw(
         self, place: Place, why: str = "the rows no longer look as if they had only moved"
