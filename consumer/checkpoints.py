@@ -113,7 +113,7 @@ class Checkpoints:
                 committed=committed[topic],
                 checkpoint=position,
             )
-            return None, dict(committed)
+            return Checkpoint({}, {}, {}, found.orders()), dict(committed)
         # The broker forgets offsets of labels after a week of silence; we do not.
         return found, {**found.positions, **committed}
 

@@ -308,9 +308,11 @@ def _optional_text(value: Any, path: str) -> str | None:
 def _optional_share(value: Any, path: str) -> float:
     if value is _MISSING or value is None:
         return math.nan
-    if (type(value) is float or type(value) is int) and 0 < value <= 1:
+    least = plain.LEAST_PROPENSITY
+    if (type(value) is float or type(value) is int) and least <= value <= 1:
         return float(value)
-    raise _UnreadableError("InvalidPropensity", f"{path} is {_shown(value)}, not in (0, 1]")
+    why = f"{path} is {_shown(value)}, not from {least:g} to 1"
+    raise _UnreadableError("InvalidPropensity", why)
 
 
 def _time_reader(time_format: TimeFormat) -> Callable[[Any, str], int]:

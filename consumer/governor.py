@@ -122,15 +122,17 @@ class Governor:
                     "transaction's amount (decision.from_costs)"
                 )
         except ThresholdError as error:
+            self._healing.control.forget(command.command_id)
             self.refuse(str(error), now_ms)
             return
         old, new = before.named(), after.named()
         changed = sorted(name for name in new if new[name] != old[name])
+        self._healing.thresholds = after
+        # What holds here already need not hold for a replica that was started with other settings.
+        if self._healing.heals_here and (recorded or (changed and self._on)):
+            self._remember(command.thresholds if recorded else _DECISION, ordered=recorded)
         if not changed:
             return
-        self._healing.thresholds = after
-        if self._healing.heals_here and (recorded or self._on):
-            self._remember(changed if recorded else _DECISION, ordered=recorded)
         if not recorded:
             self._out.commands.append(command)
         self._out.events.append(

@@ -276,7 +276,8 @@ class Loop:
                     restored[number] = self._checkpoints.restored(
                         reader, number, found, self._registry
                     )
-                    lane.load(found.lane)
+                    if found.lane:
+                        lane.load(found.lane)
                 lane.transactions.position = positions.get(self._transactions, -1)
                 lane.labels.position = positions.get(self._labels, -1)
                 starts |= {(topic, number): at for topic, at in positions.items() if at >= 0}

@@ -29,8 +29,7 @@ def approve(
     by: By = None,
 ) -> None:
     """Let a heal that waits for approval count."""
-    order = {"command": "approve", "approval_id": waiting, "command_id": f"approve-{waiting}"}
-    _send(settings, order, why, by)
+    _send(settings, {"command": "approve", "approval_id": waiting}, why, by)
 
 
 @app.command()
@@ -42,8 +41,7 @@ def reject(
     by: By = None,
 ) -> None:
     """Discard a heal that waits for approval."""
-    order = {"command": "reject", "approval_id": waiting, "command_id": f"reject-{waiting}"}
-    _send(settings, order, why, by)
+    _send(settings, {"command": "reject", "approval_id": waiting}, why, by)
 
 
 @app.command()
@@ -111,7 +109,7 @@ def _send(settings: Settings, order: dict[str, Any], why: str, by: str | None) -
     from consumer import standing
 
     order = {
-        # Of a pin or a pause each one counts; what waits is answered once.
+        # Each one counts: the same may wait again, in a regime that is back.
         "command_id": f"{order['command']}-{uuid.uuid4().hex[:12]}",
         "issued_at": time.time_ns() // 1_000_000,
         "issued_by": by or getpass.getuser(),

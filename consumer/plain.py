@@ -39,7 +39,9 @@ Reader = Callable[[Values, int], C | None]  # of messages and now in ms; None: o
 # Absent or None, of another type, no JSON, a time that no int64 can hold, brackets by the thousand.
 _ODD = (TypeError, ValueError, OverflowError, RecursionError)
 _Id = Annotated[str, msgspec.Meta(min_length=1)]
-_Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
+# One label stands for a million rows at most: figures and experts are weighed by it.
+LEAST_PROPENSITY = 1e-6
+_Share = Annotated[float, msgspec.Meta(ge=LEAST_PROPENSITY, le=1)]
 
 
 def transactions(

@@ -252,10 +252,12 @@ class Policy(ABC):
         """
         if state is None:
             return
+        self.control.load(state["control"])
+        if "state" not in state:
+            return  # of another model's healer: orders alone
         self.state, self.rolled_back = state["state"], state["rolled_back"]
         self._alarm = state["alarm"]
         self.heals, self.rollbacks = state["heals"], state["rollbacks"]
-        self.control.load(state["control"])
 
     def checkpoint(self) -> dict[str, Any]:
         """What `take_over` needs, but for its memories."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -152,8 +152,7 @@ class RegistryTopic:
         if self._deployed is not None:
             asked.add(int(self._deployed["version"]))
         asked |= {int(manifest["version"]) for _, manifest in self.regimes.values()}
-        kept = asked | set(sorted(self.snapshots)[-NEWEST:])
-        self.snapshots = {v: s for v, s in self.snapshots.items() if v in kept}
+        self.snapshots = kept(self.snapshots, asked)
 
     def _ours(self, record: Record, key: str) -> tuple[bytes, str] | None:
         """Value and hash; None for a tombstone, or where it belongs to another base model."""
@@ -173,6 +172,14 @@ class RegistryTopic:
             log.error(f"registry record {DEPLOYED} is not readable; the last good one is taken")
             before = self._deployed or {"provisional": False}
             return {**before, "version": max(self.snapshots, default=0)}
+
+
+def kept(snapshots: Mapping[int, Snapshot], asked: Collection[int]) -> dict[int, Snapshot]:
+    """Those that may still be asked for: beside `asked` the newest, and what may be approved."""
+    # Of candidates one waits at most: no other heal begins meanwhile.
+    candidates = [version for version, each in snapshots.items() if each.kind == "candidate"]
+    chosen = {*asked, *sorted(snapshots)[-NEWEST:], *sorted(candidates)[-1:]}
+    return {version: each for version, each in snapshots.items() if version in chosen}
 
 
 def from_topic(settings: Settings, model: Model) -> tuple[Registry, InForce | None]:
@@ -211,6 +218,13 @@ class Checkpoint:
     healing: Mapping[str, Any] | None  # partition 0 alone
     head: Head | None = None  # of the chain of decisions, partition 0 alone
 
+    def orders(self) -> dict[str, Any] | None:
+        """Of `healing`, what holds whatever is healed: which orders were read, and a pause."""
+        if self.healing is None:
+            return None
+        control = {**self.healing["control"], "pinned": False, "waiting": [], "permitted": {}}
+        return {"control": control}
+
     def to_bytes(self, base_sha256: str) -> bytes:
         """Value of the record; its key is the partition's number."""
         return orjson.dumps(
@@ -244,13 +258,16 @@ def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) ->
             f"reads {FORMAT}. Run the version that wrote it, or begin anew as another "
             "application_id"
         )
-    if value["base_sha256"] != model.manifest.base_sha256:
-        log.warning(
-            "the last checkpoint is of another model: monitors and counts begin anew",
-            partition=number,
-        )
-        return Checkpoint(value["positions"], {}, {}, None)
-    return Checkpoint(value["positions"], value["lane"], value["pipeline"], value["healing"])
+    last = Checkpoint(value["positions"], value["lane"], value["pipeline"], value["healing"])
+    if value["base_sha256"] == model.manifest.base_sha256:
+        return last
+    log.warning(
+        "the last checkpoint is of another model: monitors and counts begin anew, rows still wait "
+        "for their labels",
+        partition=number,
+    )
+    waiting = {name: last.pipeline[name] for name in ("join",) if name in last.pipeline}
+    return replace(last, pipeline=waiting, healing=last.orders())
 
 
 def head(reader: Reader, settings: Settings, number: int) -> Head:
@@ -279,7 +296,8 @@ def labelled(
     while True:
         found = reader.last(settings.topic("labelled"), number, ask)
         rows = [orjson.loads(message.value() or b"{}") for message in found]
-        later = {row["transaction_id"]: row["is_fraud"] for row in rows if row["correction"]}
+        # By offset: ids may be used again.
+        later = {row["offset"]: row["is_fraud"] for row in rows if row["correction"]}
         rows = [row for row in rows if not row["correction"]]
         if len(rows) >= count or len(found) < ask:
             break
@@ -292,9 +310,7 @@ def labelled(
             found=len(rows),
         )
     if corrected:
-        rows = [
-            {**row, "is_fraud": later.get(row["transaction_id"], row["is_fraud"])} for row in rows
-        ]
+        rows = [{**row, "is_fraud": later.get(row["offset"], row["is_fraud"])} for row in rows]
     if not rows:
         return None
     return _labelled(number, rows[-count:], features, Segments(settings.segments, features))

@@ -81,7 +81,7 @@ class LabelInput(Section):
     )
     propensity_path: str = Field(
         "propensity",
-        description="Dotted path to the probability, in (0, 1], with which the transaction was "
+        description="Dotted path to the probability, .000001 to 1, with which the transaction was "
         "chosen to be labelled; may be absent. The label stands for 1 / propensity rows.",
     )
 

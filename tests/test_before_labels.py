@@ -9,7 +9,7 @@ import pytest
 from consumer.columns import Labelled
 from consumer.hedge import doubt
 from consumer.hedge.record import Record
-from consumer.mixture import Mixture
+from consumer.mixture import FROZEN, Mixture
 from tests.hedging import (
     CLEAN,
     NEVER,
@@ -303,3 +303,22 @@ def test_labels_of_rows_that_were_not_drawn_say_nothing_of_drawing():
     assert mind.doubts.nats == 0.0
     doubts.judge([replace(rows, score=np.full(20, 0.06, np.float32))])
     assert mind.doubts.nats < -0.5
+
+
+def moved_twice(x, fraud):
+    """Moved, back, moved again, and then it spreads as well: it has not only moved any more."""
+    part = np.arange(len(x)) // CLEAN
+    x[part != 1, V14] -= DRIFT
+    x[part == 3, V14] = (x[part == 3, V14] + DRIFT) * 2.2 - DRIFT
+
+
+def test_a_guess_that_is_back_with_its_regime_is_a_guess_still_and_may_be_withdrawn():
+    out = ran(after(moved_twice, 4 * CLEAN), late_ms=NEVER)
+
+    assert 1 in [told["regime"] for told in said(out, "regime-recognised")]
+    # No label has ever come: who is not scored by the frozen model is scored by a guess.
+    for each in out.scores:
+        assert each.provisional == bool((each.score != each.shadow).any())
+    (gone,) = said(out, "heal-withdrawn")
+    assert gone["offset"] > 4 * CLEAN
+    assert set(out.activations[-1].in_force.weights) == {FROZEN}

@@ -101,6 +101,8 @@ def test_a_label_that_was_asked_for_with_a_probability_stands_for_more_rows():
         (b'"propensity": null', None),
         (b'"propensity": 0', "InvalidPropensity"),
         (b'"propensity": 1.5', "InvalidPropensity"),
+        (b'"propensity": 1e-6', 1e-6),
+        (b'"propensity": 1e-50', "InvalidPropensity"),  # 0 as a float32
         (b'"propensity": "low"', "InvalidPropensity"),
         (b'"propensity": true', "InvalidPropensity"),
     ],

@@ -367,7 +367,7 @@ _good_label = st.fixed_dictionaries(
     },
     optional={
         "source": st.none() | st.text(max_size=2),
-        "propensity": st.none() | st.floats(0, 1, exclude_min=True) | st.just(1),
+        "propensity": st.none() | st.floats(plain.LEAST_PROPENSITY, 1) | st.just(1),
     },
 )
 _odd_label = (
@@ -378,7 +378,7 @@ _odd_label = (
             "labelled_at": _json | _times,
             "is_fraud": _json | st.sampled_from([0, 1, 2, 1.0, "1"]),
             "source": _json,
-            "propensity": _json | st.sampled_from([0, 0.0, 1.0, 1.5, "1"]),
+            "propensity": _json | st.sampled_from([0, 0.0, 1e-50, 1.0, 1.5, "1"]),
         },
     )
     | _json

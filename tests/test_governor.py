@@ -193,6 +193,27 @@ def test_amounts_decide_what_is_cheapest():
     assert thresholds[0] < 0.5 < thresholds[1]
 
 
+def test_an_order_of_what_the_healer_has_already_is_for_the_other_replicas_all_the_same():
+    with running(OFF | {"decision.threshold": 0.4}) as pipeline:
+        pipeline.command(ordered({"decision.threshold": 0.4}), Place("commands", 0, 3, START_MS))
+
+        (told,) = of_registry(pipeline.out)
+        assert told["decision.threshold"] == 0.4
+        assert events(pipeline.out, "thresholds-changed") == []
+
+
+def test_an_order_that_could_not_be_followed_may_come_again():
+    place = Place("commands", 0, 3, START_MS)
+    low = ordered({"decision.threshold": 0.95})
+    high = ordered({"decision.decline_threshold": 0.99}).model_copy(update={"command_id": "b"})
+    with running(OFF) as pipeline:
+        for order in (low, high, low):
+            pipeline.command(order, place)
+
+        assert len(events(pipeline.out, "thresholds-refused")) == 1
+        assert pipeline.healing.thresholds.decision == (0.95, 0.99)
+
+
 def ordered(thresholds):
     return SetThresholds(
         command_id="1", issued_at=START_MS, issued_by="ops", why="why", thresholds=thresholds

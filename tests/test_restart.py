@@ -104,11 +104,12 @@ class Process:
         rows = Labelled.concatenate(self.topics.labelled)
         rows = rows.rows(len(rows) - count, len(rows))
         later = {
-            name: int(label)
+            offset: label
             for some in self.topics.corrected
-            for name, label in zip(some.ids, some.is_fraud, strict=True)
+            for offset, label in zip(some.offset.tolist(), some.is_fraud.tolist(), strict=True)
         }
-        now = [later.get(i, int(y)) for i, y in zip(rows.ids, rows.is_fraud, strict=True)]
+        both = zip(rows.offset.tolist(), rows.is_fraud.tolist(), strict=True)
+        now = [later.get(offset, label) for offset, label in both]
         return replace(rows, is_fraud=np.array(now, np.int8))
 
     def begin(self):

@@ -15,6 +15,7 @@ from consumer.hedge.consent import Consent
 from consumer.hedge.due import Due
 from consumer.hedge.mind import Mind
 from consumer.hedge.probes import Probes
+from consumer.hedge.record import DISTRUST
 from consumer.hedge.regimes import Known
 from consumer.manifest import Manifest
 from consumer.outputs import Outputs
@@ -99,7 +100,9 @@ class Changes:
         if mind.pool.lent_to(BASE_RATE):
             mind.pool.take_back()  # what was doubted then is no part of it
         if len(old) >= LEFT_FROM + 3:
-            self._keep(Known(np.concatenate(old), InForce(left.snapshot, mind.pool.weights)))
+            is_guess = mind.pool.lent is not None
+            in_force = InForce(left.snapshot, mind.pool.weights, is_guess)
+            self._keep(Known(np.concatenate(old), in_force))
         mind.regimes.change(start_ms, change.raised)
         mind.regime_began(new)
         mind.pool.leave(BASE_RATE)
@@ -172,6 +175,8 @@ class Changes:
         mind.mine = Due(mind.labelled)
         # Numbers of then, but for those that have gone on to learn from all since.
         mind.pool.take(known.in_force, self._lasting)
+        if mind.pool.lent is not None and mind.guesses.nats <= DISTRUST / 2:
+            mind.pool.take_back()  # to a guess, and labels have spoken against such since
         return Recognised(number, p, alarm, known.in_force)
 
     def doubt(self, place: Place, in_force: InForce) -> None:

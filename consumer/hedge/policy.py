@@ -236,7 +236,8 @@ class Hedge(Policy):
         found = self._changes.recognise()
         if found is None:
             return
-        self.deployed = InForce(found.in_force.snapshot, self._mind.pool.counting)
+        is_guess = self._unlabelled.expert is not None
+        self.deployed = InForce(found.in_force.snapshot, self._mind.pool.counting, is_guess)
         self._out.deployed.append(self.deployed)
         self._put_in_force(place, f"regime {found.number} is back")
         self._say(

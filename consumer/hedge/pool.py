@@ -15,6 +15,7 @@ import numpy as np
 from consumer.columns import Float64
 from consumer.experts import State
 from consumer.hedge import weights
+from consumer.hedge.guess import GUESSES
 from consumer.mixture import FROZEN, apart
 from consumer.registry import InForce
 
@@ -135,6 +136,9 @@ class Pool:
         self.states = {name: held.get(name, found.get(name, {})) for name in in_force.weights}
         self._set(in_force.weights)
         self.lent = None
+        guess = next((name for name in GUESSES if in_force.weights.get(name, 0.0) > 0.5), None)
+        if in_force.provisional and guess is not None:  # no label gave it that
+            self._lend_again(in_force, guess, TRACE / len(in_force.weights))
         self.is_new = not held.keys().isdisjoint(in_force.weights)
 
     def lent_to(self, name: str) -> float:
@@ -145,12 +149,14 @@ class Pool:
         """As `take`; but what was lent is still lent where it has a share."""
         lent, earned = self.lent, self.earned
         self.take(in_force)
-        if lent is None or lent[0] not in in_force.weights:
-            return
-        name = lent[0]
-        mine = {name: earned[name]} if name in earned else {}
+        if lent is not None and lent[0] in in_force.weights:
+            self._lend_again(in_force, lent[0], earned.get(lent[0], 0.0))
+
+    def _lend_again(self, in_force: InForce, name: str, earned: float) -> None:
+        """Of what is in force `name` was lent its weight; labels gave it `earned`, perhaps none."""
         others = _of_one({n: w for n, w in in_force.weights.items() if n != name})
-        self._set({n: w * (1 - sum(mine.values())) for n, w in others.items()} | mine)
+        mine = {name: earned} if earned else {}
+        self._set({n: w * (1 - earned) for n, w in others.items()} | mine)
         self.lent = (name, in_force.weights[name])
 
     def take_back(self) -> None:

@@ -81,6 +81,12 @@ class Regimes:
         """By which features it was told from the one before."""
         return self._spans[-1].raised
 
+    @property
+    def was_guessed(self) -> bool:
+        """Did a guess count, that no label had confirmed, when the present regime was left?"""
+        known = self.known.get(self.now)
+        return known is not None and known.in_force.provisional
+
     def of(self, time: Int64) -> Int64:
         """The regime of rows of event time `time: (rows,)`, each."""
         at = np.searchsorted([one.start_ms for one in self._spans], time, side="right") - 1

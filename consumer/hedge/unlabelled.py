@@ -80,8 +80,9 @@ class Unlabelled:
             return
         # Labels of the first rows may have come before there were enough rows for a guess.
         is_first = not (mind.labels_now and could_guess)
-        # In a regime that is back counts what labels of it have taught, or what was lent then.
-        is_answered = mind.is_recognised or found.expert == held
+        # In a regime that is back counts what labels of it have taught, where they have.
+        is_taught = mind.is_recognised and not mind.regimes.was_guessed
+        is_answered = is_taught or found.expert == held
         counts = is_first and mind.has_changed and not is_answered
         is_trusted = found.is_safe and not distrusted
         asks = counts and is_trusted
@@ -107,7 +108,7 @@ class Unlabelled:
     def _abstain(self, place: Place, why: str) -> None:
         """Say once a regime that nothing can be healed without labels."""
         mind = self._mind
-        if mind.abstained or mind.age < ABSTAIN_FROM:
+        if mind.abstained or mind.labels_now or mind.age < ABSTAIN_FROM:
             return
         mind.abstained = True
         self._say(
@@ -145,5 +146,5 @@ class Unlabelled:
     def _unguessed(self, place: Place, *, is_moved: bool) -> None:
         self._withdraw(place)
         guessed = any(name in self._mind.pool.states for name in GUESSES)
-        if is_moved and self._mind.labels_now == 0 and not guessed:
+        if is_moved and not guessed:
             self._abstain(place, "the stream has changed, not only moved")

@@ -109,8 +109,9 @@ def _config(settings: Settings, name: str) -> dict[str, str]:
     config = {"cleanup.policy": OURS[name].cleanup}
     if name == "registry":
         config["max.message.bytes"] = str(MAX_MESSAGE_BYTES)
-    if name == "pending":
-        # A row is known for an eighth longer than the horizon; a day covers clocks that differ.
+    if name in ("pending", "labelled"):
+        # A row is known for an eighth longer than the horizon; a day covers clocks that differ. So
+        # long a restart finds the labelled rows that experts remember, too: Kafka keeps a week.
         config["retention.ms"] = str(round((settings.join.horizon_days * 9 / 8 + 1) * DAY_MS))
     return config
 

@@ -49,10 +49,10 @@ def drifting(count: int, seed: int, times: int = 1) -> Rows:
     )
 
 
-def model(folder: Path, rules: Iterable[str] = ("V14 < -1.5",)) -> Model:
+def model(folder: Path, rules: Iterable[str] = ("V14 < -1.5",), seed: int = 1) -> Model:
     """A small model trained in a second."""
-    table = rows(2_000, seed=1)
-    module, how = train.train(table, 1, lambda *_: None)
+    table = rows(2_000, seed=seed)
+    module, how = train.train(table, seed, lambda *_: None)
     model_directory.save(
         folder,
         module,

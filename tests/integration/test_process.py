@@ -359,6 +359,26 @@ def test_sigterm_ends_it_though_the_broker_is_gone(tmp_path: Path) -> None:
     assert said.splitlines()[-1].startswith("error: no end within 10 s of the signal")
 
 
+def test_rows_that_wait_meet_their_labels_though_the_model_was_trained_anew(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    table = consuming.rows(1_000, seed=6)
+    transactions = [orjson.dumps(consuming.transaction(n, table)) for n in range(500)]
+    consuming.send_raw(settings, names.transactions, transactions)
+    before = consuming.consume(settings, consuming.model(tmp_path / "before"))
+    assert (before.rows, before.labelled) == (500, 0)
+
+    labels = [orjson.dumps(consuming.label(n, table, delay_ms=60_000)) for n in range(500)]
+    consuming.send_raw(settings, names.labels, labels)
+    consuming.send(settings, table, range(500, 1_000), delay_ms=60_000)
+    after = consuming.consume(settings, consuming.model(tmp_path / "after", seed=2))
+
+    assert (after.rows, after.labelled) == (500, 1_000)
+    assert after.labels == {"matched": 1_000}
+
+
 def test_a_checkpoint_of_another_format_is_refused_in_one_line(
     broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
 ) -> None:
