@@ -22,7 +22,7 @@ from statistics import median
 
 import orjson
 
-from benchmarks import processes, runs
+from benchmarks import arguments, processes, runs
 from benchmarks.markdown import table
 from consumer import model_directory
 from consumer.checkpoints import Checkpoints
@@ -196,8 +196,15 @@ def _span(values: Sequence[float]) -> str:
 def main() -> None:
     """Run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.delivery")
-    options.add_argument("--rows", type=int, default=100_000, help="transactions; default 100,000")
-    options.add_argument("--repetitions", type=int, default=12, help="of each kind; default 12")
+    options.add_argument(
+        "--rows",
+        type=arguments.number(int, 1),
+        default=100_000,
+        help="transactions; default 100,000",
+    )
+    options.add_argument(
+        "--repetitions", type=arguments.number(int, 1), default=12, help="of each kind; default 12"
+    )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()
     about, name = processes.machine(), f"delivery-{uuid.uuid4().hex[:8]}"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 
-from benchmarks import delivery, join, live, processes, soak, streams, wide_network
+from benchmarks import arguments, delivery, join, live, processes, soak, streams, wide_network
 from benchmarks.live import HERE, Run
 from benchmarks.markdown import spread, table
 from consumer.join import Join
@@ -261,11 +261,24 @@ def main() -> None:
     """Run, print, write: what was measured is on disk even where a later section fails."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.flat")
     options.add_argument("--only", help=f"of {','.join(SECTIONS)}; default all")
-    options.add_argument("--rows", type=int, default=200_000, help="of a live run; 200,000")
-    options.add_argument("--repetitions", type=int, default=5, help="rounds; default 5")
-    options.add_argument("--held", type=int, default=HELD[-1], help="at most; default 10,000,000")
-    options.add_argument("--soak-rows", type=int, default=10_000_000, help="default 10,000,000")
-    options.add_argument("--restart-rows", type=int, default=500_000, help="default 500,000")
+    options.add_argument(
+        "--rows", type=arguments.number(int, 1), default=200_000, help="of a live run; 200,000"
+    )
+    options.add_argument(
+        "--repetitions", type=arguments.number(int, 1), default=5, help="rounds; default 5"
+    )
+    options.add_argument(
+        "--held",
+        type=arguments.number(int, 1),
+        default=HELD[-1],
+        help="at most; default 10,000,000",
+    )
+    options.add_argument(
+        "--soak-rows", type=arguments.number(int, 1), default=10_000_000, help="default 10,000,000"
+    )
+    options.add_argument(
+        "--restart-rows", type=arguments.number(int, 1), default=500_000, help="default 500,000"
+    )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()
     wanted = given.only.split(",") if given.only else list(SECTIONS)

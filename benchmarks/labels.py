@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 import pyarrow.parquet
 
-from benchmarks import labels_report, processes, runs
+from benchmarks import arguments, labels_report, processes, runs
 from benchmarks.labels_report import Ran
 from consumer.kafka.reader import Reader
 from consumer.settings import Settings, load
@@ -84,18 +84,23 @@ def main() -> None:
     """Run, print, write; exit 1 where labels are lost."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.labels")
     options.add_argument("file", type=Path, nargs="?", help="the Handbook's Parquet file")
-    options.add_argument("--first-day", type=int, default=KNOWN, help=f"default {KNOWN}")
-    options.add_argument("--last-day", type=int, default=LAST, help=f"default {LAST}: all")
+    options.add_argument(
+        "--first-day", type=arguments.number(int, 0, LAST), default=KNOWN, help=f"default {KNOWN}"
+    )
+    options.add_argument(
+        "--last-day", type=arguments.number(int, 0, LAST), default=LAST, help=f"default {LAST}: all"
+    )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()
-    if given.file is None or not given.file.is_file():
-        what = "no file was named" if given.file is None else f"{given.file} is not there"
+    if given.file is None:
         print(
-            f"SKIPPED: {what}. The label-delay run needs the Fraud Detection Handbook's "
+            "SKIPPED: no file was named. The label-delay run needs the Fraud Detection Handbook's "
             "transactions: make labels HANDBOOK=/path/to/2018-04-to-06.parquet",
             file=sys.stderr,
         )
         return
+    if not given.file.is_file():
+        raise SystemExit(f"{given.file}: no such file")
     unique = uuid.uuid4().hex[:8]
     about = processes.machine()
     with real_broker() as broker, tempfile.TemporaryDirectory() as scratch:

@@ -22,7 +22,7 @@ from statistics import median
 import orjson
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks import arrivals, live, processes, runs, streams
+from benchmarks import arguments, arrivals, live, processes, runs, streams
 from benchmarks.arrivals import Arrivals
 from benchmarks.delivery import AT_LEAST, ONCE, interval
 from benchmarks.live import HERE
@@ -189,10 +189,21 @@ def healing_line(what: str, form: str, found: Mapping[str, Sequence[Ran]]) -> li
 def main() -> None:
     """Run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.latency")
-    options.add_argument("--rate", type=int, default=2_000, help="a second; default 2,000")
-    options.add_argument("--seconds", type=int, default=30, help="of a paced run; default 30")
-    options.add_argument("--rows", type=int, default=1_500_000, help="backlog; default 1,500,000")
-    options.add_argument("--repetitions", type=int, default=6, help="of each kind; default 6")
+    options.add_argument(
+        "--rate", type=arguments.number(int, 1), default=2_000, help="a second; default 2,000"
+    )
+    options.add_argument(
+        "--seconds", type=arguments.number(int, 1), default=30, help="of a paced run; default 30"
+    )
+    options.add_argument(
+        "--rows",
+        type=arguments.number(int, 1),
+        default=1_500_000,
+        help="backlog; default 1,500,000",
+    )
+    options.add_argument(
+        "--repetitions", type=arguments.number(int, 1), default=6, help="of each kind; default 6"
+    )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()
     about, name = processes.machine(), f"latency-{uuid.uuid4().hex[:8]}"

@@ -8,6 +8,7 @@ pinned torch, one thread, x86-64.
 
 from __future__ import annotations
 
+import argparse
 import csv
 import sys
 import tempfile
@@ -162,6 +163,7 @@ def show(title: str, figures: list[Figure]) -> Table:
 
 def main() -> None:
     """Run, print, and exit 1 where a digit differs."""
+    argparse.ArgumentParser(prog="python -m benchmarks.paper", description=__doc__).parse_args()
     console = Console(width=120)
     unique = uuid.uuid4().hex[:8]
     with real_broker() as broker, tempfile.TemporaryDirectory() as scratch:

@@ -22,7 +22,7 @@ from statistics import median
 import orjson
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks import live, processes
+from benchmarks import arguments, live, processes
 from benchmarks.live import HERE, Run
 from benchmarks.markdown import spread, table
 from benchmarks.streams import START_MS, TENTH, counted, model, paced, publish, settings
@@ -125,12 +125,22 @@ def heals(found: Mapping[str, Sequence[Run]]) -> list[str]:
 def main() -> None:
     """Run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
-    options.add_argument("--rows", type=int, default=200_000, help="transactions; default 200,000")
     options.add_argument(
-        "--rate", type=int, default=20_000, help="a second of event time; default 20,000"
+        "--rows",
+        type=arguments.number(int, 1),
+        default=200_000,
+        help="transactions; default 200,000",
     )
-    options.add_argument("--repetitions", type=int, default=5, help="of each kind; default 5")
-    options.add_argument("--before", type=Path, help="another checkout, run in turns")
+    options.add_argument(
+        "--rate",
+        type=arguments.number(int, 1),
+        default=20_000,
+        help="a second of event time; default 20,000",
+    )
+    options.add_argument(
+        "--repetitions", type=arguments.number(int, 1), default=5, help="of each kind; default 5"
+    )
+    options.add_argument("--before", type=arguments.checkout, help="another checkout, run in turns")
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()
     about, name = processes.machine(), f"throughput-{uuid.uuid4().hex[:8]}"

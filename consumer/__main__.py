@@ -83,7 +83,10 @@ def train(
     test: Annotated[
         Path | None, typer.Option(help="Held-out rows whose figures the manifest is to hold.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the initial weights and the shuffling.")] = 42,
+    seed: Annotated[
+        int,
+        typer.Option(help="Of the initial weights and the shuffling.", min=0, max=2**32 - 1),
+    ] = 42,
 ) -> None:
     """Train a base model and write a model directory."""
     from consumer import training_command  # torch takes seconds to import: only where needed

@@ -11,7 +11,7 @@ from consumer import audit_events, audit_report, model_directory
 from consumer.audit import Wanted, audit
 from consumer.audit_events import Checked
 from consumer.audit_report import Period
-from consumer.errors import SettingsError
+from consumer.errors import DataError, SettingsError
 from consumer.settings import Settings
 
 
@@ -59,6 +59,8 @@ def run(
     wanted = Wanted(_ms(_time("--from", from_)), _ms(_time("--to", to)), id_)
     model_directory.one_thread()
     found = audit(settings, model_directory.load(directory), wanted)
+    if id_ is not None and not (found.checked or found.unexplained or found.expired):
+        raise DataError(f"no score of transaction {id_!r} on {settings.topic('scores')}")
     for line in found.unexplained:
         typer.echo(f"unexplained: {line}")
     typer.echo(

@@ -39,7 +39,11 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
     Raises: DataError, naming file, row and column.
     """
     table = _read(file)
-    twice = [name for name in table.column_names if table.column_names.count(name) > 1]
+    try:
+        names = table.column_names
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: the names of its columns are no UTF-8: {error}") from error
+    twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError(f"{file}: more than one column {twice[0]!r}")
     _require(file, table, [label])
@@ -70,6 +74,8 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
         column = table.column(time).combine_chunks()
         if column.null_count:
             raise DataError(f"{file}: column {time!r} has {column.null_count} empty cells")
+        if pa.types.is_nested(column.type):
+            raise DataError(f"{file}: column {time!r} is {column.type}: no order to follow")
         order = np.argsort(column.to_numpy(zero_copy_only=False), kind="stable")
         x, y = x[order], y[order]
     return Rows(tuple(features), x, y)

@@ -171,13 +171,16 @@ def load(file: Path | None = None, flags: dict[str, Any] | None = None) -> Setti
         raise SettingsError(f"settings: {error}") from error
 
 
+MASK = "***"
+
+
 def masked(settings: Settings) -> dict[str, Any]:
-    """The effective settings as plain data, secrets replaced by `***`."""
+    """The effective settings as plain data, secrets replaced by `MASK`."""
     shown = settings.model_dump(mode="json")
     properties = shown["kafka"]["properties"]
     for name in properties:
         if _is_secret(name):
-            properties[name] = "***"
+            properties[name] = MASK
     return shown
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.study import arguments, cells
+from benchmarks import arguments
+from benchmarks.study import cells
 from benchmarks.study.cells import CONDITIONS, SCENARIOS
 from benchmarks.study.figures import figures
 from consumer import bring_your_own, model_directory

@@ -11,7 +11,8 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from benchmarks.study import arguments, cells
+from benchmarks import arguments
+from benchmarks.study import cells
 from benchmarks.study.cells import CONDITIONS
 from benchmarks.study.figures import figures
 from consumer import model_directory

@@ -3,12 +3,16 @@
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from consumer.settings import load
 from tests.integration import consuming
+
+SEGMENTS = """{ age = { feature = "V1", cuts = [25.0, 65.0] }, \
+land = { path = "card.country", values = ["DE", "FR"] } }"""
 
 
 def run(*arguments: str) -> tuple[int, list[str]]:
@@ -24,6 +28,7 @@ def run(*arguments: str) -> tuple[int, list[str]]:
     ("arguments", "said"),
     [
         (["run"], "no model: name a model directory with --model"),
+        (["train", "--data", "d.csv", "--out", "m", "--seed", "9" * 23], "'--seed'"),
         (["run", "--model", "m", "--set", "watch.fidi_z=high"], "setting watch.fidi_z:"),
         (["run", "--model", "m", "--set", "watch.fidi=1"], "setting watch.fidi:"),
         (["run", "--model", "m", "--set", "nonsense"], "expected SECTION.KEY=VALUE"),
@@ -78,6 +83,7 @@ def test_the_settings_page_is_a_settings_file_that_changes_nothing(tmp_path: Pat
         [
             *(sys.executable, "-m", "consumer", "settings", "--set", "watch.fidi_z=3"),
             *("--set", "kafka.properties.ssl.ca.location=/ca.pem"),
+            *("--set", "kafka.properties.sasl.password=hunter2", "--set", f"segments={SEGMENTS}"),
         ],
         capture_output=True,
         text=True,
@@ -86,8 +92,12 @@ def test_the_settings_page_is_a_settings_file_that_changes_nothing(tmp_path: Pat
     file = tmp_path / "reflexive.toml"
     file.write_text(ended.stdout)
     given = {"watch.fidi_z": 3, "kafka.properties.ssl.ca.location": "/ca.pem"}
+    given |= {"segments": tomllib.loads(f"it = {SEGMENTS}")["it"]}
     assert load(file) == load(None, given)
     assert "Default: 1.0." in ended.stdout
+    # A secret is no part of it: `***` would be taken for the password.
+    assert "hunter2" not in ended.stdout
+    assert "Not shown here, as secrets: sasl.password." in " ".join(ended.stdout.split("\n# "))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

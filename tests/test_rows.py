@@ -131,3 +131,17 @@ def test_a_missing_file_and_one_that_is_no_parquet_are_named(file):
         rows.load(Path("nowhere.csv"), None, "is_fraud")
     with pytest.raises(DataError, match=r"rows\.parquet: "):
         rows.load(file(CSV, "rows.parquet"), None, "is_fraud")
+
+
+def test_names_of_another_encoding_and_times_without_an_order_are_refused(tmp_path):
+    latin = tmp_path / "latin.csv"
+    latin.write_bytes("V1,café,is_fraud\n1,2,0\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"latin\.csv: the names of its columns are no UTF-8"):
+        rows.load(latin, None, "is_fraud")
+
+    path = tmp_path / "nested.parquet"
+    when = pa.array([{"s": 1}, {"s": 0}])
+    table = pa.table({"a": [1.0, 2.0], "is_fraud": [0, 1], "event_time": when})
+    pyarrow.parquet.write_table(table, path)
+    with pytest.raises(DataError, match=r"column 'event_time' is struct.*: no order to follow"):
+        rows.load(path, None, "is_fraud")

@@ -24,7 +24,7 @@ from statistics import median
 import orjson
 from confluent_kafka.cimpl import NewTopic
 
-from benchmarks import live, processes, streams
+from benchmarks import arguments, live, processes, streams
 from benchmarks.live import HERE, Run
 from benchmarks.markdown import spread, table
 from benchmarks.peers import environments
@@ -187,8 +187,15 @@ def kinds(
 def main() -> None:
     """Install, run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.peers")
-    options.add_argument("--rows", type=int, default=200_000, help="transactions; default 200,000")
-    options.add_argument("--repetitions", type=int, default=6, help="rounds; default 6")
+    options.add_argument(
+        "--rows",
+        type=arguments.number(int, 1),
+        default=200_000,
+        help="transactions; default 200,000",
+    )
+    options.add_argument(
+        "--repetitions", type=arguments.number(int, 1), default=6, help="rounds; default 6"
+    )
     options.add_argument("--only", help="peers, as their lines are called, a;b;c; default all")
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()

@@ -17,8 +17,9 @@ from typing import get_args
 import numpy as np
 import orjson
 
+from benchmarks import arguments
 from benchmarks.markdown import table
-from benchmarks.study import arguments, plots
+from benchmarks.study import plots
 from benchmarks.study.cells import CONDITIONS, SCENARIOS
 from benchmarks.study.figures import Figures
 from benchmarks.study.work import Cell, work
@@ -35,7 +36,7 @@ def main() -> None:
     asked.add_argument("--seeds", default=SEEDS, type=arguments.seeds)
     asked.add_argument("--scenarios", default=",".join(s.value for s in SCENARIOS))
     asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
-    asked.add_argument("--processes", type=int, default=2)
+    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
     asked.add_argument(
         "--folder", type=arguments.folder, default="study", help="models and oracles"
     )

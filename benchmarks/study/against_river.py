@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from river import compose, forest, linear_model, preprocessing, tree
 
+from benchmarks import arguments
 from benchmarks.markdown import table
 from benchmarks.study import deployed
 from benchmarks.study.river_streams import STREAMS, Stream
@@ -52,26 +53,21 @@ def main() -> None:
     """Run, print and write the tables."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--streams", default=",".join(STREAMS))
-    asked.add_argument("--seeds", default="1,2")
-    asked.add_argument("--delay-batches", default="0,5", help="each a table of its own")
+    asked.add_argument("--seeds", default="1,2", type=arguments.seeds)
+    asked.add_argument(
+        "--delay-batches", default="0,5", type=arguments.seeds, help="each a table of its own"
+    )
     asked.add_argument("--out", type=Path, default=Path("docs/results/river.md"))
     given = asked.parse_args()
     names = given.streams.split(",")
     unknown = sorted(set(names) - set(STREAMS))
     if unknown:
         asked.error(f"no stream {', '.join(unknown)}; there are {', '.join(STREAMS)}")
-    try:
-        seeds = [int(each) for each in given.seeds.split(",")]
-        delays = [int(each) for each in given.delay_batches.split(",")]
-    except ValueError as error:
-        asked.error(f"--seeds and --delay-batches take whole numbers, separated by commas: {error}")
-    if min(delays) < 0:
-        asked.error("--delay-batches: a label cannot come before its row")
     found: dict[tuple[str, int], list[Judged]] = {}
     rows: dict[str, tuple[int, int]] = {}
-    for delay in delays:
+    for delay in given.delay_batches:
         for name in names:
-            for seed in seeds:
+            for seed in given.seeds:
                 began = time.monotonic()
                 stream = STREAMS[name](seed)
                 rows[name] = stream.first, len(stream.y) - stream.first
@@ -145,7 +141,8 @@ def _report(
     yield "# Against learners that adapt by themselves"
     yield ""
     yield f"`python -m benchmarks.study.against_river --streams {','.join(rows)}"
-    yield f"--seeds {given.seeds} --delay-batches {given.delay_batches}`,"
+    yield f"--seeds {','.join(map(str, given.seeds))}"
+    yield f"--delay-batches {','.join(map(str, given.delay_batches))}`,"
     yield f"river {version('river')} with its defaults: ARF is `ARFClassifier`, HAT"
     yield "`HoeffdingAdaptiveTreeClassifier`, logistic `StandardScaler | LogisticRegression`."
     yield "Same rows, order and labels for all; everybody learns from the first rows of a stream,"

@@ -11,17 +11,19 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.study import arguments, deployed, retrained
+from benchmarks import arguments
+from benchmarks.study import deployed, retrained
 from benchmarks.study.figures import log_losses
 from consumer import metrics
 from consumer.columns import Float64, Int8
 from consumer.rows import Rows
+from consumer.sections import HealPolicy
 from consumer.settings import DAY_MS
 
 FEATURES = (
@@ -45,12 +47,14 @@ def main() -> None:
     """Run and print."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("file", type=Path)
-    asked.add_argument("--delay-days", type=float, default=7)
-    asked.add_argument("--share", type=float, default=1.0, help="of the labels that come")
+    asked.add_argument("--delay-days", type=arguments.number(float, 0), default=7)
+    asked.add_argument(
+        "--share", type=arguments.number(float, 0, 1), default=1.0, help="of the labels that come"
+    )
     asked.add_argument("--seeds", default="1", type=arguments.seeds)
-    asked.add_argument("--until-day", type=int, default=90)
-    asked.add_argument("--policy", default="hedge")
-    asked.add_argument("--processes", type=int, default=2)
+    asked.add_argument("--until-day", type=arguments.number(int, JUDGED + 1), default=90)
+    asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
+    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
     given = asked.parse_args()
     if not given.file.is_file():
         raise SystemExit(f"{given.file}: no such file")

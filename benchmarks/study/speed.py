@@ -21,8 +21,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import arguments
 from benchmarks.markdown import table
-from benchmarks.study import arguments
 from benchmarks.study.cells import CONDITIONS, Condition, run
 from benchmarks.study.figures import Figures, figures
 from producer_sim.scenarios import Scenario

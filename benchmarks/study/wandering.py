@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import arguments
 from benchmarks.markdown import table
-from benchmarks.study import arguments, deployed
+from benchmarks.study import deployed
 from benchmarks.study.figures import log_losses
 from consumer.columns import Float64
 from consumer.rows import Rows
@@ -134,7 +135,7 @@ def main() -> None:
     asked.add_argument("--seeds", default="1,2,3", type=arguments.seeds)
     asked.add_argument("--streams", default=",".join(STREAMS))
     asked.add_argument("--late", default="500,3000", type=arguments.seeds, help="rows")
-    asked.add_argument("--processes", type=int, default=2)
+    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
     asked.add_argument("--out", type=Path, default=Path("docs/results/wandering.md"))
     given = asked.parse_args()
     names = given.streams.split(",")

@@ -113,7 +113,11 @@ def partitions_of(client: Client, kafka: Kafka, topic: str) -> int:
 
     Raises: KafkaUnavailableError when it does not exist.
     """
-    found = connect(client, kafka, topic).topics.get(topic)
+    cluster = connect(client, kafka)
+    if not knows_topics(cluster):
+        # Anywhere else a topic that is named, and missing, would be made where brokers allow it.
+        cluster = connect(client, kafka, topic)
+    found = cluster.topics.get(topic)
     if found is None or found.error is not None or not found.partitions:
         why = "" if found is None or found.error is None else f" ({found.error.str()})"
         raise KafkaUnavailableError(

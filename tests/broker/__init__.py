@@ -178,8 +178,6 @@ transaction.state.log.min.isr=1
 offsets.topic.num.partitions=4
 transaction.state.log.num.partitions=4
 
-# A misspelt topic name must be an error, not a new topic.
-auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 message.max.bytes=2097152
 """

@@ -73,23 +73,27 @@ def test_the_command_says_what_it_found_by_its_status(
     consuming.send(settings, consuming.rows(10, seed=14), range(10))
     consuming.consume(settings, consuming.model(tmp_path / "model"))
 
-    def run() -> tuple[int, str]:
+    def run(*more: str) -> tuple[int, str]:
         ended = subprocess.run(
             [
                 *(sys.executable, "-m", "consumer", "audit", "--model", str(tmp_path / "model")),
                 *("--bootstrap-servers", broker.bootstrap),
                 *("--application-id", names.application_id),
-                *("--transactions-topic", names.transactions),
+                *("--transactions-topic", names.transactions, *more),
             ],
             capture_output=True,
             text=True,
             timeout=60,
         )
-        return ended.returncode, ended.stdout
+        return ended.returncode, ended.stdout or ended.stderr
 
     status, said = run()
     assert status == 0
     assert said.startswith("10 scores checked")
+    assert run("--id", "t-000003")[0] == 0
+    status, said = run("--id", "t-3")
+    assert status == 1
+    assert f"no score of transaction 't-3' on {settings.topic('scores')}" in said
     publish(settings, consuming.messages(settings, "scores")[0])
     status, said = run()
     assert status == 1

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumer import restore
 from consumer.errors import KafkaUnavailableError, ThresholdError
+from consumer.kafka.client import admin, connect
 from consumer.kafka.reader import read_all
 from consumer.loop import Loop
 from consumer.pipeline import Pipeline
@@ -377,6 +378,19 @@ def test_rows_that_wait_meet_their_labels_though_the_model_was_trained_anew(
 
     assert (after.rows, after.labelled) == (500, 1_000)
     assert after.labels == {"matched": 1_000}
+
+
+def test_an_input_that_is_missing_is_named_and_not_made_where_the_broker_would(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    consuming.model(tmp_path / "model")
+
+    line = commands.refused(*killing.command(settings, tmp_path / "model", "--until-end")[3:])
+
+    assert f"topic {names.transactions!r} does not exist" in line
+    assert names.transactions not in connect(admin(settings.kafka), settings.kafka).topics
 
 
 def test_a_checkpoint_of_another_format_is_refused_in_one_line(
