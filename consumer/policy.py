@@ -351,12 +351,15 @@ class Policy(ABC):
     def _events_of(self, evidence: Evidence, kind: str, message: str, /, **fields: Any) -> None:
         self._say(evidence.place, kind, message, labelled_batch=evidence.batch, **fields)
 
-    def _say(self, place: Place, kind: str, message: str, /, **fields: Any) -> None:
+    def _say(
+        self, place: Place, kind: str, message: str, /, detail: str = "", **fields: Any
+    ) -> None:
         self._out.events.append(
             self._events.at(
                 place,
                 kind,
                 message,
+                detail=detail,
                 state=self.state,
                 adapter_version=self.deployed.version,
                 **fields,

@@ -352,6 +352,7 @@ class Hedge(Policy):
             place,
             "heal-withdrawn",
             f"{', '.join(gone)}: a segment fares worse with it than with the frozen model",
+            detail="segment",  # a guess may have been withdrawn there, batches ago
             reasons=[f"{name} {HARMS}{', '.join(heal.harmful[name])}" for name in gone],
             weights=pool.weights,
         )
