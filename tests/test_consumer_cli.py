@@ -1,5 +1,6 @@
 """The consumer's command line: an error of the user's is one line that names it and the way out."""
 
+import inspect
 import signal
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from consumer import people_command, standing
 from consumer.settings import load
 from tests.integration import consuming
 
@@ -111,3 +113,14 @@ def test_a_signal_within_an_import_ends_the_process_at_once(number: signal.Signa
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, b"", b"")
+
+
+def test_each_answer_to_what_waits_is_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same may wait again, in a regime that is back: a known id would be passed over."""
+    sent: list[str] = []
+    monkeypatch.setattr(standing, "send", lambda _, order: sent.append(order["command_id"]))
+    for answer in (people_command.approve, people_command.reject):
+        for _ in range(2):
+            inspect.unwrap(answer)(load(), "alignment-1", "the figures hold", "ann")
+
+    assert len(set(sent)) == 4
