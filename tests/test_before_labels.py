@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from consumer.columns import Labelled
+from consumer.driver import Driver
 from consumer.hedge import doubt
 from consumer.hedge.record import Record
 from consumer.mixture import FROZEN, Mixture
 from tests.hedging import (
     CLEAN,
+    HEDGE,
     NEVER,
     after,
     losses,
@@ -19,9 +21,10 @@ from tests.hedging import (
     onto_fraud,
     ran,
     said,
+    to_and_fro,
     translate,
 )
-from tests.streams import BATCH, DRIFT, STEP_MS, V14, Stream, model, stream
+from tests.streams import BATCH, DRIFT, STEP_MS, V14, Stream, model, settings, stream
 
 
 def withdrawn(out, why):
@@ -187,6 +190,9 @@ def test_guesses_that_labels_spoke_against_count_no_more_before_labels():
     assert out.scores[-1].provisional is False
     (told,) = said(out, "cannot-heal")
     assert last <= told["offset"] < last + 4 * BATCH
+    # Nor does the one that counted when a regime was left, once that is back.
+    (back,) = said(out, "regime-recognised")
+    assert back["weights"]["alignment"] < 0.1
 
 
 def test_a_regime_that_is_back_is_not_doubted_because_it_was_when_it_came_first():
@@ -322,3 +328,23 @@ def test_a_guess_that_is_back_with_its_regime_is_a_guess_still_and_may_be_withdr
     (gone,) = said(out, "heal-withdrawn")
     assert gone["offset"] > 4 * CLEAN
     assert set(out.activations[-1].in_force.weights) == {FROZEN}
+
+
+def test_a_guess_that_was_withdrawn_in_a_regime_that_is_back_may_be_made_again():
+    given = after(to_and_fro, 3 * CLEAN)
+    late = given.labels.labelled_at + NEVER
+    given = Stream(given.transactions, replace(given.labels, labelled_at=late))
+    events = []
+
+    def take(out):
+        found = said(out, "regime-recognised")
+        if found and found[-1]["regime"] == 1:  # some rows did not fit
+            driver.pipeline.healing._mind.pool.take_back()
+        events.extend(out.events)
+
+    with Driver(settings(HEDGE), model()) as driver:
+        driver.run([(batch.transactions, batch.labels) for batch in given.batches()], take)
+
+    lent = [e["reflexive"] for e in events if e["event"]["action"] == "heal-provisional"]
+    assert len(lent) == 2
+    assert lent[1]["offset"] > 3 * CLEAN
