@@ -127,7 +127,8 @@ class Governor:
             return
         old, new = before.named(), after.named()
         changed = sorted(name for name in new if new[name] != old[name])
-        self._healing.thresholds = after
+        if changed:
+            self._healing.thresholds = after
         # What holds here already need not hold for a replica that was started with other settings.
         if self._healing.heals_here and (recorded or (changed and self._on)):
             self._remember(command.thresholds if recorded else _DECISION, ordered=recorded)
