@@ -28,7 +28,10 @@ def number(of: type[N], least: N, most: float = math.inf) -> Callable[[str], N]:
     return read
 
 
-def seeds(text: str) -> list[int]:
+positive = number(int, 1)
+
+
+def whole_numbers(text: str) -> list[int]:
     """Of `101,102`. Raises: ArgumentTypeError."""
     numbers = text.split(",")
     if not all(number.isdecimal() for number in numbers):

@@ -198,12 +198,12 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.delivery")
     options.add_argument(
         "--rows",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=100_000,
         help="transactions; default 100,000",
     )
     options.add_argument(
-        "--repetitions", type=arguments.number(int, 1), default=12, help="of each kind; default 12"
+        "--repetitions", type=arguments.positive, default=12, help="of each kind; default 12"
     )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()

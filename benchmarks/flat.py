@@ -262,22 +262,22 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.flat")
     options.add_argument("--only", help=f"of {','.join(SECTIONS)}; default all")
     options.add_argument(
-        "--rows", type=arguments.number(int, 1), default=200_000, help="of a live run; 200,000"
+        "--rows", type=arguments.positive, default=200_000, help="of a live run; 200,000"
     )
     options.add_argument(
-        "--repetitions", type=arguments.number(int, 1), default=5, help="rounds; default 5"
+        "--repetitions", type=arguments.positive, default=5, help="rounds; default 5"
     )
     options.add_argument(
         "--held",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=HELD[-1],
         help="at most; default 10,000,000",
     )
     options.add_argument(
-        "--soak-rows", type=arguments.number(int, 1), default=10_000_000, help="default 10,000,000"
+        "--soak-rows", type=arguments.positive, default=10_000_000, help="default 10,000,000"
     )
     options.add_argument(
-        "--restart-rows", type=arguments.number(int, 1), default=500_000, help="default 500,000"
+        "--restart-rows", type=arguments.positive, default=500_000, help="default 500,000"
     )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()

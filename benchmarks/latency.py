@@ -190,19 +190,19 @@ def main() -> None:
     """Run, print, write."""
     options = argparse.ArgumentParser(prog="python -m benchmarks.latency")
     options.add_argument(
-        "--rate", type=arguments.number(int, 1), default=2_000, help="a second; default 2,000"
+        "--rate", type=arguments.positive, default=2_000, help="a second; default 2,000"
     )
     options.add_argument(
-        "--seconds", type=arguments.number(int, 1), default=30, help="of a paced run; default 30"
+        "--seconds", type=arguments.positive, default=30, help="of a paced run; default 30"
     )
     options.add_argument(
         "--rows",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=1_500_000,
         help="backlog; default 1,500,000",
     )
     options.add_argument(
-        "--repetitions", type=arguments.number(int, 1), default=6, help="of each kind; default 6"
+        "--repetitions", type=arguments.positive, default=6, help="of each kind; default 6"
     )
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")
     given = options.parse_args()

@@ -127,18 +127,18 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.throughput")
     options.add_argument(
         "--rows",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=200_000,
         help="transactions; default 200,000",
     )
     options.add_argument(
         "--rate",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=20_000,
         help="a second of event time; default 20,000",
     )
     options.add_argument(
-        "--repetitions", type=arguments.number(int, 1), default=5, help="of each kind; default 5"
+        "--repetitions", type=arguments.positive, default=5, help="of each kind; default 5"
     )
     options.add_argument("--before", type=arguments.checkout, help="another checkout, run in turns")
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")

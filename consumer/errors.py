@@ -42,7 +42,7 @@ class ModelError(ReflexiveError):
 
 
 class DataError(ReflexiveError):
-    """A file of rows cannot be read, or lacks what was asked of it."""
+    """Rows cannot be read, or lack what was asked of them."""
 
 
 class RegistryError(ReflexiveError):

@@ -266,8 +266,7 @@ def checkpoint(reader: Reader, settings: Settings, model: Model, number: int) ->
         "for their labels",
         partition=number,
     )
-    waiting = {name: last.pipeline[name] for name in ("join",) if name in last.pipeline}
-    return replace(last, pipeline=waiting, healing=last.orders())
+    return replace(last, pipeline={"join": last.pipeline["join"]}, healing=last.orders())
 
 
 def head(reader: Reader, settings: Settings, number: int) -> Head:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from consumer.hedge.pool import DISBELIEF, ROWS, Pool
+from consumer.hedge.pool import DISBELIEF, SHARE_ROWS, Pool
 from consumer.mixture import FROZEN, flat
 from consumer.registry import InForce, Registry
 
@@ -78,7 +78,7 @@ def test_where_nothing_is_known_to_have_changed_some_of_the_evidence_does_not_co
     assert calm.earned["adapter"] == pytest.approx(math.exp(-1))
 
 
-@pytest.mark.parametrize(("rows", "alike"), [(ROWS // 10, False), (ROWS, True)])
+@pytest.mark.parametrize(("rows", "alike"), [(SHARE_ROWS // 10, False), (SHARE_ROWS, True)])
 def test_where_nothing_is_known_to_have_changed_few_labels_move_little_weight_on(rows, alike):
     found = {}
     for changed in (True, False):

@@ -1,7 +1,9 @@
 """What a restart takes back from our topics, where the process before it had another shape."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import orjson
 
 from consumer import encode, restore
@@ -33,13 +35,12 @@ def test_orders_hold_on_whatever_is_healed_but_not_what_named_a_version():
 
 
 def test_a_correction_is_of_the_row_it_names_though_its_id_is_used_again():
-    rows = _joined()
-    first, second = rows.rows(0, 1), rows.rows(1, 2)
-    second.ids[0] = first.ids[0]
-    first.is_fraud[:], second.is_fraud[:] = 1, 0
+    rows = _joined().rows(0, 2)
+    rows = replace(rows, ids=["a", "a"], is_fraud=np.zeros(2, np.int8))
+    corrected = replace(rows.rows(0, 1), is_fraud=np.ones(1, np.int8))
     found = [
         message
-        for some, correction in ((first, True), (rows.rows(0, 2), False))
+        for some, correction in ((rows, False), (corrected, True))
         for _, message in encode.labelled(some, "transactions", FEATURES, correction=correction)
     ]
     topic = SimpleNamespace(

@@ -189,12 +189,12 @@ def main() -> None:
     options = argparse.ArgumentParser(prog="python -m benchmarks.peers")
     options.add_argument(
         "--rows",
-        type=arguments.number(int, 1),
+        type=arguments.positive,
         default=200_000,
         help="transactions; default 200,000",
     )
     options.add_argument(
-        "--repetitions", type=arguments.number(int, 1), default=6, help="rounds; default 6"
+        "--repetitions", type=arguments.positive, default=6, help="rounds; default 6"
     )
     options.add_argument("--only", help="peers, as their lines are called, a;b;c; default all")
     options.add_argument("--out", type=Path, default=OUT, help="the report; default in docs/")

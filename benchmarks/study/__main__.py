@@ -33,10 +33,10 @@ SEEDS = "101,102,103,104,105"
 def main() -> None:
     """Run the cells, print and write the tables."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", default=SEEDS, type=arguments.seeds)
+    asked.add_argument("--seeds", default=SEEDS, type=arguments.whole_numbers)
     asked.add_argument("--scenarios", default=",".join(s.value for s in SCENARIOS))
     asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
-    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
+    asked.add_argument("--processes", type=arguments.positive, default=2)
     asked.add_argument(
         "--folder", type=arguments.folder, default="study", help="models and oracles"
     )

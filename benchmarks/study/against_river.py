@@ -53,9 +53,12 @@ def main() -> None:
     """Run, print and write the tables."""
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("--streams", default=",".join(STREAMS))
-    asked.add_argument("--seeds", default="1,2", type=arguments.seeds)
+    asked.add_argument("--seeds", default="1,2", type=arguments.whole_numbers)
     asked.add_argument(
-        "--delay-batches", default="0,5", type=arguments.seeds, help="each a table of its own"
+        "--delay-batches",
+        default="0,5",
+        type=arguments.whole_numbers,
+        help="each a table of its own",
     )
     asked.add_argument("--out", type=Path, default=Path("docs/results/river.md"))
     given = asked.parse_args()

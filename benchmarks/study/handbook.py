@@ -51,10 +51,10 @@ def main() -> None:
     asked.add_argument(
         "--share", type=arguments.number(float, 0, 1), default=1.0, help="of the labels that come"
     )
-    asked.add_argument("--seeds", default="1", type=arguments.seeds)
+    asked.add_argument("--seeds", default="1", type=arguments.whole_numbers)
     asked.add_argument("--until-day", type=arguments.number(int, JUDGED + 1), default=90)
     asked.add_argument("--policy", default="hedge", choices=get_args(HealPolicy))
-    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
+    asked.add_argument("--processes", type=arguments.positive, default=2)
     given = asked.parse_args()
     if not given.file.is_file():
         raise SystemExit(f"{given.file}: no such file")

@@ -35,7 +35,7 @@ AT_ONCE = CONDITIONS[0]
 def main() -> None:
     """Run and print."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", default="101,102,103", type=arguments.seeds)
+    asked.add_argument("--seeds", default="101,102,103", type=arguments.whole_numbers)
     asked.add_argument("--folder", default="study", type=arguments.folder)
     asked.add_argument("--out", type=Path, default=Path("docs/results/speed.md"))
     given = asked.parse_args()

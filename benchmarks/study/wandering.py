@@ -132,10 +132,10 @@ def _task(cell: tuple[str, int, int]) -> Ran:
 def main() -> None:
     """Run, print and write."""
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--seeds", default="1,2,3", type=arguments.seeds)
+    asked.add_argument("--seeds", default="1,2,3", type=arguments.whole_numbers)
     asked.add_argument("--streams", default=",".join(STREAMS))
-    asked.add_argument("--late", default="500,3000", type=arguments.seeds, help="rows")
-    asked.add_argument("--processes", type=arguments.number(int, 1), default=2)
+    asked.add_argument("--late", default="500,3000", type=arguments.whole_numbers, help="rows")
+    asked.add_argument("--processes", type=arguments.positive, default=2)
     asked.add_argument("--out", type=Path, default=Path("docs/results/wandering.md"))
     given = asked.parse_args()
     names = given.streams.split(",")

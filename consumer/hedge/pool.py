@@ -23,9 +23,11 @@ from consumer.registry import InForce
 # what those cost who count.
 MOVED = 0.005
 TRACE = 0.02  # of an equal share, what a newcomer gets at least
-# Where nothing is known to have changed a newcomer is right by chance more often than not: so many
-# nats of its evidence do not count, and with few labels weights move on by so many, not by batch.
-DISBELIEF, ROWS = 5.0, 100
+# Where nothing is known to have changed a newcomer is better by chance more often than not: so many
+# nats of its evidence do not count, prior odds of 1 in 150.
+DISBELIEF = 5.0
+# And what moves on with a batch is for so many labelled rows there, less for fewer.
+SHARE_ROWS = 100
 
 
 class Pool:
@@ -115,7 +117,7 @@ class Pool:
         """
         gain = weights.log_likelihood(p, y, weight)
         told = []
-        pace = 1.0 if changed else min(1.0, len(y) / ROWS)
+        pace = 1.0 if changed else min(1.0, len(y) / SHARE_ROWS)
         for n, rate in enumerate(weights.RATES):
             before = weights.of(self._by_rate[n])
             told.append(weights.evidence(before, gain))
