@@ -150,7 +150,7 @@ def restarts(rows: int) -> tuple[float, float]:
         start = time.perf_counter()
         columns = join_cache.load(path, {})
         assert not isinstance(columns, str)
-        cached.load(columns)
+        cached.load(columns, rows)
         cached.resume(whole.state())
         by_cache = rows / (time.perf_counter() - start)
     assert len(cached) == rows

@@ -19,7 +19,7 @@ import orjson
 
 from consumer import restore
 from consumer.columns import Float32
-from consumer.decode import TransactionDecoder
+from consumer.decode import WHENEVER_MS, TransactionDecoder
 from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -182,10 +182,8 @@ def _decoded(decode: TransactionDecoder, records: list[Record]) -> Iterator[tupl
     for record in records:
         by_partition[record.partition].append(record)
     for partition, some in by_partition.items():
-        # It was readable when it was scored: the clock of today has no say in it.
-        now_ms = max(record.timestamp_ms for record in some)
         values, offsets = [record.value for record in some], [record.offset for record in some]
-        rows, _ = decode(partition, values, offsets, now_ms)
+        rows, _ = decode(partition, values, offsets, WHENEVER_MS)
         for offset, x in zip(rows.offset.tolist(), rows.x, strict=True):
             yield (partition, offset), x
 

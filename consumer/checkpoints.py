@@ -6,6 +6,7 @@ counts and no rows. What heals hold in tensors changes only with a heal: the reg
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import structlog
 
 from consumer import evidence, restore, states
 from consumer.caching import JoinCaches
+from consumer.decode import AHEAD_MS
 from consumer.evidence import Evidence
 from consumer.heal import Moments
 from consumer.join import Join
@@ -108,12 +110,14 @@ class Checkpoints:
         position = found.positions.get(topic, 0)  # absent: only labels have come yet
         if committed.get(topic, position) < position:
             log.warning(
-                "the group's offsets were set back by hand: monitors and counts begin anew",
+                "the group's offsets were set back by hand: monitors and counts begin anew, rows "
+                "before them still wait for their labels",
                 partition=number,
                 committed=committed[topic],
                 checkpoint=position,
             )
-            return Checkpoint({}, {}, {}, found.orders()), dict(committed)
+            join = {"join": found.pipeline["join"]}
+            return Checkpoint(dict(committed), {}, join, found.orders()), dict(committed)
         # The broker forgets offsets of labels after a week of silence; we do not.
         return found, {**found.positions, **committed}
 
@@ -141,8 +145,9 @@ class Checkpoints:
         remembered, unweighed = state.get("remembered", (0, 0))
         rows = None
         if state.get("rows"):
+            newest_ms = state["join"]["clock"]
             rows = restore.transactions(
-                reader, settings, features, number, state["rows_from"], position - 1
+                reader, settings, features, number, state["rows_from"], position - 1, newest_ms
             )
         cached, start = self._caches.read(reader, number)
         return Restored(
@@ -176,12 +181,14 @@ class Checkpoints:
         self._moments, self._requests = healing.moments, healing.open_requests
 
     def _batch(self, reader: Reader, number: int, first: int, last: int) -> MonitorBatch | None:
+        # Of a partition whose clock we may not know.
+        newest_ms = time.time_ns() // 1_000_000 + AHEAD_MS
         found = restore.transactions(
-            reader, self._settings, self._model.features, number, first, last
+            reader, self._settings, self._model.features, number, first, last, newest_ms
         )
         if found is None:
             return None
-        time, offset = found.event_time, found.offset
+        times, offset = found.event_time, found.offset
         topic = self._settings.input.transactions.topic
-        place = Place(topic, number, int(offset[-1]), int(time[-1]))
-        return MonitorBatch(found.x, int(offset[0]), int(time[0]), place)
+        place = Place(topic, number, int(offset[-1]), int(times[-1]))
+        return MonitorBatch(found.x, int(offset[0]), int(times[0]), place)

@@ -23,6 +23,8 @@ from consumer.sections import LabelInput, TimeFormat, TransactionInput
 EARLIEST_MS = 946_684_800_000
 # Hosts and time zones may be off; more than a day ahead is a wrong unit or a broken clock.
 AHEAD_MS = 24 * 3600 * 1000
+# As "now" for rows that were scored: how far ahead they may be was judged then.
+WHENEVER_MS = 2**62
 
 _MISSING = object()
 
@@ -364,5 +366,8 @@ def _plausible(time_ms: int, path: str, now_ms: int) -> int:
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "missing"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # orjson reads a thousand brackets in each other
+        return "nested too deeply"
     return text if len(text) <= 40 else text[:37] + "..."

@@ -98,7 +98,9 @@ class Governor:
         if len(self._controller) < WINDOW_ROWS:
             return
         low, high = self._healing.thresholds.decision
-        if low != self._controller.threshold:
+        prior = self._controller.prior
+        # After a restart with other settings as well.
+        if low != self._controller.threshold or (prior is not None and low < high < prior):
             self._controller.ordered(low)
         if self._judges:
             answer = self._controller.evaluate_regression()
@@ -129,6 +131,8 @@ class Governor:
         changed = sorted(name for name in new if new[name] != old[name])
         if changed:
             self._healing.thresholds = after
+        if after.decision != before.decision:
+            self._controller.ordered(after.decision[0])
         # What holds here already need not hold for a replica that was started with other settings.
         if self._healing.heals_here and (recorded or (changed and self._on)):
             self._remember(command.thresholds if recorded else _DECISION, ordered=recorded)

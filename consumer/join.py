@@ -124,11 +124,11 @@ class Join:
             while start < stop:
                 kept = np.flatnonzero(hashes[start:stop] <= np.uint64(self.sampling.limit)) + start
                 room = self._max_rows - len(self)
-                if room == 0 and len(kept):
+                if room <= 0 and len(kept):
                     start = int(kept[0])
                     if self.held.find(hashes[start : start + 1])[0] < 0:
                         self.clock = int(clocks[start])
-                        while len(self) == self._max_rows and self.sampling.level < HIGHEST:
+                        while len(self) >= self._max_rows and self.sampling.level < HIGHEST:
                             self._raise(self.sampling.level + 1, first + start)
                         continue
                     room = 1  # it takes the room of the older one of its id

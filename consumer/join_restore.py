@@ -93,7 +93,7 @@ def state(join: Join) -> dict[str, Any]:
 def resume(join: Join, state: Mapping[str, Any]) -> None:
     """Go on from a `state`, with the rows that were replayed as they stood then."""
     join.seen, join.clock, join.tidied = state["seen"], state["clock"], state["tidied"]
-    join.sampling.resume(state)
+    join.sampling.resume(state, join.clock)
     join.counts.update(state["counts"])
     held = join.held
     places = held.places()
@@ -123,8 +123,10 @@ def columns(join: Join) -> dict[str, NDArray[Any]]:
     }
 
 
-def load(join: Join, columns: Mapping[str, NDArray[Any]]) -> None:
+def load(join: Join, columns: Mapping[str, NDArray[Any]], before: int) -> None:
     """Hold what `columns` gave, before `replay` of the records after it.
+
+    `before`: as for `replay`; a cache holds later ones where offsets were set back since.
 
     Raises: ValueError where the rows are of another width: the cache's metadata must rule that out.
     """
@@ -132,7 +134,8 @@ def load(join: Join, columns: Mapping[str, NDArray[Any]]) -> None:
     if columns["rows"].shape[1:] != (row_type.itemsize,):
         raise ValueError(f"cached rows of shape {columns['rows'].shape}, not of {row_type}")
     rows = np.ascontiguousarray(columns["rows"]).reshape(-1).view(row_type)
-    join.held.append(rows, columns["hashes"])
+    earlier = rows["offset"] < before
+    join.held.append(taken(rows, np.flatnonzero(earlier)), columns["hashes"][earlier])
     ids = _split(columns["early_ids"], columns["early_id_ends"])
     values = _split(columns["early_values"], columns["early_value_ends"])
     for key, value, name in zip(ids, values, id_hashes(ids).tolist(), strict=True):

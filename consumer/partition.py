@@ -154,7 +154,7 @@ class Partition:
         state = restored.state
         if "join" in state:
             if restored.cached is not None:
-                self.join.load(restored.cached)
+                self.join.load(restored.cached, restored.position)
             for keys, values in restored.changelog:
                 self.join.replay(keys, values, restored.position)
             self.join.resume(state["join"])

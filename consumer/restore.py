@@ -14,7 +14,7 @@ from confluent_kafka import Message
 from consumer import decision, evidence, failpoints, states
 from consumer.chain import Head
 from consumer.columns import Labelled, Transactions
-from consumer.decode import TransactionDecoder
+from consumer.decode import AHEAD_MS, TransactionDecoder
 from consumer.errors import RegistryError
 from consumer.evidence import Evidence
 from consumer.expiry import ACTIVE, EXPIRED, Expiry
@@ -53,6 +53,7 @@ class RegistryTopic:
     ) -> None:
         """`max_snapshot_bytes`: what the topic takes; None for who only reads."""
         manifest = model.manifest
+        self._settings, self._model = settings, model
         self._base_sha256 = manifest.base_sha256
         self.registry = Registry(manifest.model_version, manifest.base_sha256, max_snapshot_bytes)
         self.snapshots: dict[int, Snapshot] = {}
@@ -65,7 +66,7 @@ class RegistryTopic:
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
         try:
-            self.catch_up()
+            self._read(self._follower.catch_up())
         except BaseException:
             self.close()
             raise
@@ -88,26 +89,30 @@ class RegistryTopic:
 
     def catch_up(self) -> None:
         """Read to the end of now."""
-        foreign = self._foreign
-        for record in self._follower.catch_up():
-            self._take(record)
-        if self._foreign > foreign:
-            count = self._foreign - foreign
-            log.warning("registry snapshots of another base model passed over", count=count)
+        self._read(self._follower.catch_up())
+        self._remember()
 
     def follow(self) -> InForce | None:
         """What was deployed since, by whichever replica; None where nothing was."""
         before = self._deployed
         added = self._follower.added()
-        for record in added:
-            self._take(record)
         if added:
+            self._read(added)
+            self._remember()
             self._forget()
         return self.deployed if self._deployed != before else None
 
     def close(self) -> None:
         """Stop following."""
         self._follower.close()
+
+    def _read(self, records: Sequence[Record]) -> None:
+        foreign = self._foreign
+        for record in records:
+            self._take(record)
+        if self._foreign > foreign:
+            count = self._foreign - foreign
+            log.warning("registry snapshots of another base model passed over", count=count)
 
     def _take(self, record: Record) -> None:
         """A record that is not what it says is passed over and said; the last good one stays."""
@@ -144,6 +149,15 @@ class RegistryTopic:
                     self.open_requests = evidence.from_bytes(value[0])
         except (RegistryError, KeyError) as error:
             log.error(str(error))
+
+    def _remember(self) -> None:
+        """A rollback or a pin may name a snapshot that was forgotten long ago: read it again."""
+        if (
+            self._deployed is not None
+            and (wanted := self._deployed["version"]) not in self.snapshots
+        ):
+            every = snapshots(self._settings, self._model)
+            self.snapshots |= {version: every[version] for version in (wanted,) if version in every}
 
     def _forget(self) -> None:
         """Of thousands of heals only those stay that may be asked for."""
@@ -316,11 +330,18 @@ def labelled(
 
 
 def transactions(
-    reader: Reader, settings: Settings, features: Sequence[str], number: int, first: int, last: int
+    reader: Reader,
+    settings: Settings,
+    features: Sequence[str],
+    number: int,
+    first: int,
+    last: int,
+    newest_ms: int,
 ) -> Transactions | None:
     """What can be read of a partition's transactions from offset `first` to `last`, both too.
 
-    Their topic is another team's and may keep them for less long: None where none is left.
+    `newest_ms`: what is later was no row, its time was not plausible. Their topic is another
+    team's and may keep them for less long: None where none is left.
     """
     source = settings.input.transactions
     decode = TransactionDecoder(source, features, settings.input.max_message_bytes)
@@ -331,10 +352,9 @@ def transactions(
             break
     if not found:
         return None
-    # They were readable when they were scored: the clock of today has no say in it.
-    now_ms = max(message.timestamp()[1] for message in found)
     values = [_bytes(message.value()) for message in found]
-    rows, _ = decode(number, values, [message.offset() or 0 for message in found], now_ms)
+    offsets = [message.offset() or 0 for message in found]
+    rows, _ = decode(number, values, offsets, newest_ms - AHEAD_MS)
     return rows if len(rows) else None
 
 

@@ -97,15 +97,19 @@ class Sampling:
             "level": self.level,
             "raises": [list(entry) for entry in self._raises],
             "since": self._since,
+            "width": self._width_ms,
             "load": [list(bucket) for bucket in self._load],
         }
 
-    def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
+    def resume(self, state: Mapping[str, Any], clock: int) -> None:
+        """Go on from a `state`; under another horizon the load is counted anew from `clock` on."""
         self.level = int(state["level"])
         self._raises = [list(entry) for entry in state["raises"]]
-        self._since = state["since"]
-        self._load = [list(bucket) for bucket in state["load"]]
+        if state.get("width", self._width_ms) == self._width_ms:
+            self._since = state["since"]
+            self._load = [list(bucket) for bucket in state["load"]]
+        else:
+            self._since = clock
 
 
 def within(hashes: Hashes, level: Int8) -> np.ndarray[Any, np.dtype[np.bool_]]:

@@ -85,7 +85,7 @@ def test_a_label_that_was_asked_for_with_a_probability_stands_for_more_rows():
     assert join.counts["chosen"] == 2
 
     again = Join(3, 2, 100, HORIZON_MS, SCHEMA)
-    again.load(join.columns())
+    again.load(join.columns(), 10**9)
     again.resume(join.state())
     corrected = again.match(labels("b", is_fraud=0, labelled_at=10))
     assert plain(corrected.corrected) == plain(

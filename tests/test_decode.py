@@ -430,6 +430,21 @@ def test_brackets_by_the_thousand_are_a_dead_letter_of_their_own():
         assert [(bad.index, bad.kind) for bad in refused] == [(1, "InvalidJson")]
 
 
+@pytest.mark.parametrize("depth", [900, 960, 1_000, 1_020])
+def test_brackets_where_a_value_is_asked_for_are_named_however_deep(depth):
+    nest = b"[" * depth + b"]" * depth
+    deep = json.dumps({**GOOD, "features": {"V14": 0, "V3": "?"}}).encode().replace(b'"?"', nest)
+    rows, refused = transactions(GOOD, deep, max_bytes=20_000)
+    assert rows.offset.tolist() == [10]
+    assert [(bad.index, bad.kind) for bad in refused] == [(1, "NotANumber")]
+    _, (one,) = transactions(b'{"transaction_id": %b}' % nest, max_bytes=20_000)
+    assert one.kind == "MissingFeature"
+    _, (one,) = labels(
+        json.dumps({**LABEL, "is_fraud": "?"}).encode().replace(b'"?"', nest), max_bytes=20_000
+    )
+    assert one.kind == "InvalidLabel"
+
+
 def test_plain_labels_take_the_hot_path():
     read = plain.labels(LabelInput(), 1_000, EARLIEST_MS, AHEAD_MS)
     told = {**LABEL, "is_fraud": False, "propensity": 0.5}

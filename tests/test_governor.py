@@ -1,5 +1,7 @@
 """The controller's host: what it feeds, what it puts in force, and who may overrule it."""
 
+from dataclasses import replace
+
 import numpy as np
 import orjson
 import pytest
@@ -8,7 +10,7 @@ from consumer.command import SetThresholds
 from consumer.errors import SettingsError
 from consumer.governor import Governor
 from consumer.registry import THRESHOLDS, Place
-from tests.streams import BATCH, START_MS, events, labels_of, running, score, stream
+from tests.streams import BATCH, START_MS, V14, events, labels_of, running, score, stream
 
 ON = {
     "decision.controller": True,
@@ -28,6 +30,13 @@ def feed(pipeline, batches):
     for batch in batches:
         score(pipeline, batch)
         labels_of(pipeline, batch)
+
+
+def turned(rows):
+    """Batches for which a high threshold is the cheapest: most that looks like fraud is none."""
+    for batch in stream(rows, seed=3, start=rows).batches():
+        fraud = (batch.transactions.x[:, V14] < -3.5).astype(np.int8)
+        yield replace(batch, labels=replace(batch.labels, is_fraud=fraud))
 
 
 def answers(out):
@@ -123,6 +132,30 @@ def test_its_state_begins_again_where_it_was():
 
         assert again.state() == pipeline.governor.state()
         assert (state["waiting_rows"], state["judges"], state["prior"]) == (60, True, 0.5)
+
+
+def test_an_order_of_the_other_threshold_is_nothing_to_go_back_behind():
+    with running(ON) as pipeline:
+        feed(pipeline, batches())
+        low, _ = pipeline.healing.thresholds.decision
+        pipeline.governor.apply(ordered({"decision.decline_threshold": 0.45}), START_MS)
+        feed(pipeline, turned(WINDOW))
+
+        assert answers(pipeline.out) == ["accept", "no_prior"]
+        assert pipeline.healing.thresholds.decision == (low, 0.45)
+
+
+def test_settings_of_a_restart_may_lie_below_what_was_before():
+    with running(ON) as pipeline:
+        feed(pipeline, batches())
+        state = orjson.loads(orjson.dumps(pipeline.checkpoint(0)["controller"]))
+        said = of_registry(pipeline.out)[-1]
+    with running(ON | {"decision.decline_threshold": 0.45, "decision.threshold": 0.4}) as pipeline:
+        pipeline.governor.begin(state)
+        pipeline.governor.follow(said | {"decision.decline_threshold": 0.45})
+        feed(pipeline, turned(WINDOW))
+
+        assert answers(pipeline.out) == ["no_prior"]
 
 
 OFF = {"decision.controller": False}

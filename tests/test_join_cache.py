@@ -28,7 +28,7 @@ def test_what_is_written_is_read_again(saved):
     columns = join_cache.load(path, META)
 
     restored = join()
-    restored.load(columns)
+    restored.load(columns, 10**9)
     restored.resume(held.state())
     asked = labels(["id-7", "id-8"], is_fraud=0)
     again, wanted = restored.match(asked), held.match(asked)
@@ -41,7 +41,7 @@ def test_what_is_written_is_read_again(saved):
 def test_a_join_that_holds_nothing_is_written_and_read(tmp_path):
     join_cache.save(tmp_path / "3", join().columns(), META)
     restored = join()
-    restored.load(join_cache.load(tmp_path / "3", META))
+    restored.load(join_cache.load(tmp_path / "3", META), 10**9)
 
     assert len(restored) == 0
 

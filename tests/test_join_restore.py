@@ -146,7 +146,7 @@ def test_a_restored_join_goes_on_as_if_nothing_had_happened(steps, max_rows, dat
 
     restored = join(max_rows)
     if cache is not None and data.draw(st.booleans(), "from the cache"):
-        restored.load(cache)
+        restored.load(cache, 10**9)
         log = after_cache
     elif data.draw(st.booleans(), "compacted"):
         last = {key: number for number, (key, _) in enumerate(log)}
@@ -166,3 +166,46 @@ def test_a_restored_join_goes_on_as_if_nothing_had_happened(steps, max_rows, dat
         assert apply(restored, kind, rows) == apply(whole, kind, rows)
         assert restored.changes() == whole.changes()
         assert seen(restored) == seen(whole)
+
+
+@pytest.mark.parametrize("from_cache", [False, True])
+def test_offsets_set_back_leave_the_rows_before_them_waiting(from_cache):
+    first = join(200)
+    first.add(scores([f"t{n}" for n in range(50)]))
+    log, cache = first.changes(), first.columns()
+    state = through_json(first.state())
+
+    def restarted(before, state):
+        again = join(200)
+        if from_cache:
+            again.load(cache, before)
+        for key, value in log:
+            again.replay([key], [value], before)
+        again.resume(state)
+        return again
+
+    second = restarted(30, state)
+    assert second.held.take(second.held.places())["offset"].tolist() == [*range(30)]
+    second.add(scores([f"t{n}" for n in range(30, 40)], first_offset=30))
+    log += second.changes()
+
+    third = restarted(40, through_json(second.state()))
+    assert seen(third) == seen(second)
+    clocks = third.held.rows["clock"][third.held.places()]
+    assert (np.diff(clocks) >= 0).all()
+    found = third.match(labels(["t0", "t29", "t30", "t39"]))
+    assert found.joined.offset.tolist() == [0, 29, 30, 39]
+
+
+def test_a_smaller_budget_after_a_restart_raises_the_level():
+    whole = join(200)
+    whole.add(scores([f"t{n}" for n in range(60)]))
+    restored = join(40)
+    for key, value in whole.changes():
+        restored.replay([key], [value], 60)
+    restored.resume(through_json(whole.state()))
+
+    restored.add(scores([f"t{n}" for n in range(60, 70)], first_offset=60))
+
+    assert 0 < len(restored) <= 40
+    assert restored.sampling.level > 0

@@ -43,7 +43,9 @@ class Replay:
             update={"properties": {"message.max.bytes": limit, **settings.kafka.properties}}
         )
         client.connect(client.admin(kafka), kafka)
-        self._sink = Sink(settings.model_copy(update={"instance_id": INSTANCE, "kafka": kafka}))
+        # All or nothing, whatever the consumer's own delivery is.
+        ours = {"instance_id": INSTANCE, "kafka": kafka, "delivery": "exactly_once"}
+        self._sink = Sink(settings.model_copy(update=ours))
 
     def __enter__(self) -> Replay:
         return self

@@ -360,6 +360,8 @@ class Source:
         gone = self._places(numbers)
         # Not all of them where an error came in between.
         held = {(place.topic, place.partition) for place in self._consumer.assignment()}
+        # Or librdkafka would keep them paused when they come back.
+        self.pause(self._paused - held.intersection(gone))
         self._consumer.incremental_unassign([TopicPartition(*p) for p in gone if p in held])
         self._paused.difference_update(gone)
         self._done.difference_update(gone)

@@ -80,6 +80,20 @@ def replayed(settings: Settings, topic: str) -> list[Record]:
     ]
 
 
+def test_they_are_replayed_in_a_transaction_where_the_consumer_has_none(
+    settings: Settings, model: Model, folder: Path
+) -> None:
+    topic = settings.input.transactions.topic
+    consuming.send_raw(settings, topic, [lacking(0), lacking(1)])
+    consuming.consume(settings.model_copy(update={"delivery": "at_least_once"}), model)
+
+    at_least_once = ("--set", "delivery=at_least_once")
+    assert done(replay(settings, folder, *MENDED, *at_least_once)) == (
+        "2 replayed, 0 already replayed before, 0 still unreadable, 0 gone"
+    )
+    assert len(replayed(settings, topic)) == 2
+
+
 def test_they_are_counted_listed_and_shown(settings: Settings, model: Model) -> None:
     topic = settings.input.transactions.topic
     bad = [b"\xff\xfe{", b"[1]", lacking(1), None, large(2)]

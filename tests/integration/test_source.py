@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import astuple
 from typing import Any
@@ -22,13 +23,14 @@ from tests.integration import consuming, leaving
 class Alone:
     """Nobody else is in the group; `then` begins with its partitions."""
 
-    def __init__(self, then: threading.Timer) -> None:
+    def __init__(self, then: threading.Timer | None = None) -> None:
         self._then = then
 
     def assigned(
         self, partitions: Sequence[int], committed: dict[tuple[str, int], int]
     ) -> dict[tuple[str, int], int]:
-        self._then.start()
+        if self._then is not None:
+            self._then.start()
         return {}
 
     def revoked(self, partitions: Sequence[int]) -> None:
@@ -58,7 +60,7 @@ def test_a_group_that_another_broker_keeps_now_is_asked_again(
     create_topics(names.transactions, names.labels)
     settings = consuming.settings(broker.bootstrap, names)
     consuming.send_raw(settings, names.transactions, [b"{}"])
-    source = Source(settings, Alone(threading.Timer(0, lambda: None)))
+    source = Source(settings, Alone())
     moved = Moved(source._consumer)
     source._consumer = moved  # type: ignore[assignment]
     try:
@@ -66,6 +68,34 @@ def test_a_group_that_another_broker_keeps_now_is_asked_again(
         while not records:
             records = source.poll(20.0).records
         assert moved.told == 1
+    finally:
+        source.abandon()
+
+
+def test_a_partition_that_was_paused_when_it_left_is_read_when_it_comes_back(
+    broker: Broker, names: Names, create_topics: CreateTopics
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(broker.bootstrap, names)
+    for topic in (names.transactions, names.labels):
+        consuming.send_raw(settings, topic, [b"{}"] * 3)
+    source = Source(settings, Alone())
+
+    def read() -> dict[str, int]:
+        counts: Counter[str] = Counter()
+        while counts.total() < 6:
+            polled = source.poll(20.0)
+            assert polled.records or polled.ends, f"only {counts} within 20 s"
+            counts.update({topic: len(run) for (topic, _), run in polled.records.items()})
+        return dict(counts)
+
+    try:
+        both = {names.transactions: 3, names.labels: 3}
+        assert read() == both
+        source.pause([(names.labels, 0)])
+        source.restart()
+        assert read() == both
+        assert not source.is_paused(names.labels, 0)
     finally:
         source.abandon()
 
