@@ -39,6 +39,7 @@ class Mind:
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         # Of what counted before labels: guesses, and being less sure.
         self.guesses, self.doubts = Record(), Record()
+        self.learnt: set[str] = set()  # experts, by what labels say of the present regime
         self.is_open = False  # a change that nothing has answered yet
         self.is_recognised = False  # the present regime, as one that was left
         self.could_guess = False  # were there rows enough, in this regime
@@ -69,6 +70,7 @@ class Mind:
         self.loss.cut()
         self.labels_now = 0
         self.mine = Due(self.labelled)
+        self.learnt = set()
         self.unsure = self.abstained = self.signal_lost = False
         self.is_open = True
         self.is_recognised = self.could_guess = self.is_beyond = False
@@ -93,6 +95,7 @@ class Mind:
             "due": [self.mine, self.all],
             "judged": self.judged,
             "records": [self.guesses.state(), self.doubts.state()],
+            "learnt": sorted(self.learnt),
             "said": [
                 self.is_open,
                 self.is_recognised,
@@ -119,6 +122,7 @@ class Mind:
         self.judged = list(state["judged"])
         for record, found in zip((self.guesses, self.doubts), state["records"], strict=True):
             record.load(found)
+        self.learnt = set(state.get("learnt", []))
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
         self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

@@ -361,16 +361,23 @@ class Hedge(Policy):
         self, place: Place, states: Mapping[str, State], told: Mapping[str, Any], **by: Any
     ) -> bool:
         """Admit what the gate, with the figures `told`, has let pass; False where it is refused."""
-        parent = self.deployed.version
-        new = {
+        parent, mind = self.deployed.version, self._mind
+        evidence = {
             each["expert"]: gate.evidence(each["rows"], each["gain"], each["error"])
             for each in told["gate"]
-            if each["expert"] in states and each["expert"] not in self._mind.pool.states
+            if each["expert"] in states
         }
+        new = {name: e for name, e in evidence.items() if name not in mind.pool.states}
+        # What the others' weights say is of numbers that are of another regime.
+        known = {*new, *mind.learnt, *self._mixture.lasting}
+        again = {name: e for name, e in evidence.items() if name not in known}
         for name, state in states.items():
-            self._mind.pool.put(name, state)
+            mind.pool.put(name, state)
         if new:
-            self._mind.pool.admit(new, changed=self._mind.has_changed)
+            mind.pool.admit(new, changed=mind.has_changed)
+        if again and mind.has_changed and not mind.is_recognised:
+            mind.pool.learnt_anew(again)
+        mind.learnt |= states.keys()
         if not self._put_in_force(place, f"heal: {', '.join(states)}"):
             return False
         self.heals += 1

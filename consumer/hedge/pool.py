@@ -90,14 +90,28 @@ class Pool:
             {name: w * rest for name, w in each.items()} | given for each in self._by_rate
         ]
 
+    def learnt_anew(self, evidence: Mapping[str, float]) -> None:
+        """Members get the weight that labels so far would have given their new numbers.
+
+        `evidence` in nats: by how much those make rows that had no part in what they learnt
+        likelier than the old ones did. An equal share at most, and none gets less.
+        """
+        earned = self.earned
+        most = -math.log(len(earned))
+        given = {n: math.exp(min(most, math.log(earned[n]) + e)) for n, e in evidence.items()}
+        given = {n: w for n, w in given.items() if w > earned[n]}
+        rest = 1 - sum(given.values())
+        self._by_rate = [
+            {n: w * rest for n, w in _of_one(_without(each, given)).items()} | given
+            for each in self._by_rate
+        ]
+
     def leave(self, name: str) -> None:
         """A member goes, and its weight to the others."""
         self.states.pop(name, None)
         if self.lent is not None and self.lent[0] == name:
             self.lent = None
-        self._by_rate = [
-            _of_one({n: w for n, w in each.items() if n != name}) for each in self._by_rate
-        ]
+        self._by_rate = [_of_one(_without(each, {name})) for each in self._by_rate]
 
     def lend(self, name: str, share: float) -> None:
         """Let an expert count as no label has said."""
@@ -156,7 +170,7 @@ class Pool:
 
     def _lend_again(self, in_force: InForce, name: str, earned: float) -> None:
         """Of what is in force `name` was lent its weight; labels gave it `earned`, perhaps none."""
-        others = _of_one({n: w for n, w in in_force.weights.items() if n != name})
+        others = _of_one(_without(in_force.weights, {name}))
         mine = {name: earned} if earned else {}
         self._set({n: w * (1 - earned) for n, w in others.items()} | mine)
         self.lent = (name, in_force.weights[name])
@@ -188,6 +202,10 @@ class Pool:
         found = apart(in_force.snapshot.adapter)
         self.states = {name: found.get(name, {}) for name in self.weights}
         self.is_new = False
+
+
+def _without(shares: Mapping[str, float], names: Collection[str]) -> dict[str, float]:
+    return {name: share for name, share in shares.items() if name not in names}
 
 
 def _of_one(shares: Mapping[str, float]) -> dict[str, float]:
