@@ -20,6 +20,7 @@ import orjson
 from consumer import restore
 from consumer.columns import Float32
 from consumer.decode import WHENEVER_MS, TransactionDecoder
+from consumer.errors import DataError
 from consumer.kafka import topics
 from consumer.kafka.reader import read_all
 from consumer.kafka.record import Record
@@ -68,9 +69,11 @@ class Audit:
 def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
     """Check the scores of an application.
 
-    Raises: KafkaUnavailableError where a topic cannot be read.
+    Raises: KafkaUnavailableError where a topic cannot be read; DataError where all scores are of
+    another topic's transactions, or of another model.
     """
     found = Audit()
+    told: dict[str, set[str]] = {"topic": set(), "model_version": set()}
     scores_left = read_all(settings.kafka, topics.written(settings, "scores"))
     in_force = _InForce(restore.snapshots(settings, model), restore.activations(settings))
     scorer = Scorer(model)
@@ -88,6 +91,8 @@ def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
         for record in scored:
             score = orjson.loads(record.value or b"{}")
             place = (score["partition"], score["offset"])
+            for name, values in told.items():
+                values.add(score[name])
             if score["topic"] != source.topic:
                 found.unexplained.append(f"{_name(score)}: of topic {score['topic']!r}")
             elif place[1] <= last.get(place[0], -1):
@@ -101,6 +106,15 @@ def audit(settings: Settings, model: Model, wanted: Wanted) -> Audit:
         pairs = [(waiting.pop(place), rows.pop(place)) for place in list(waiting) if place in rows]
         wanted_pairs = [pair for pair in pairs if wanted.wants(pair[0])]
         _check(found, scorer, in_force, model, wanted_pairs)
+    for name, given, flag in (
+        ("topic", source.topic, "--transactions-topic"),
+        ("model_version", model.manifest.model_version, "--model"),
+    ):
+        if told[name] and given not in told[name]:
+            raise DataError(
+                f"{topics.written(settings, 'scores')}: every score is of {name} "
+                f"{' or '.join(sorted(told[name]))}, not {given}. Name that: {flag}"
+            )
     for score in filter(wanted.wants, waiting.values()):
         found.unexplained.append(f"{_name(score)}: no readable transaction at its offset")
     return found

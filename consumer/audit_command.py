@@ -22,9 +22,7 @@ def events(settings: Settings) -> None:
 
 def report(settings: Settings, file: Path, from_: str | None, to: str | None) -> None:
     """Write what was decided as a page; status 1 where the chain of decisions is not whole."""
-    period = Period(_time("--from", from_), _time("--to", to))
-    if period.start is not None and period.end is not None and period.start >= period.end:
-        raise SettingsError(f"--from {from_} is not before --to {to}")
+    period = _period(from_, to)
     decisions, found = audit_report.write(settings, period, file)
     typer.echo(f"{decisions:,} decisions in {file}")
     _chain(found)
@@ -56,11 +54,14 @@ def run(
     settings: Settings, directory: Path, from_: str | None, to: str | None, id_: str | None
 ) -> None:
     """Print the audit; status 1 where a score cannot be explained."""
-    wanted = Wanted(_ms(_time("--from", from_)), _ms(_time("--to", to)), id_)
+    period = _period(from_, to)
+    wanted = Wanted(_ms(period.start), _ms(period.end), id_)
     model_directory.one_thread()
     found = audit(settings, model_directory.load(directory), wanted)
-    if id_ is not None and not (found.checked or found.unexplained or found.expired):
-        raise DataError(f"no score of transaction {id_!r} on {settings.topic('scores')}")
+    if not (found.checked or found.unexplained or found.expired):
+        which = "no score" if id_ is None else f"no score of transaction {id_!r}"
+        when = "" if from_ is None and to is None else " in that period"
+        raise DataError(f"{which} on {settings.topic('scores')}{when}")
     for line in found.unexplained:
         typer.echo(f"unexplained: {line}")
     typer.echo(
@@ -70,6 +71,13 @@ def run(
     )
     if found.unexplained:
         raise typer.Exit(1)
+
+
+def _period(from_: str | None, to: str | None) -> Period:
+    period = Period(_time("--from", from_), _time("--to", to))
+    if period.start is not None and period.end is not None and period.start >= period.end:
+        raise SettingsError(f"--from {from_} is not before --to {to}")
+    return period
 
 
 def _time(flag: str, text: str | None) -> datetime | None:

@@ -126,7 +126,7 @@ def _summary(
         ("Decisions", f"{len(decisions):,}" if decisions else "none in this period"),
         ("Chain of decisions", _chain(checked)),
         *_figures(settings, windows),
-        ("Versions in force", _versions(in_force)),
+        ("Versions in force on partition 0", _versions(in_force)),
         ("Thresholds at the end", table(_pairs(export.thresholds(until, settings)))),
         ("What happened", table((f"{count:,}", title) for title, count in counts.most_common())),
     ]
@@ -164,7 +164,11 @@ def _figures(settings: Settings, windows: Sequence[Event]) -> list[tuple[str, st
         for side in (found[::2], found[1::2])
     )
     return [
-        ("Labelled rows", f"{rows:,.0f}, each judged by what was known when it came"),
+        (
+            "Labelled rows",
+            f"{rows:,.0f} in {len(windows):,} full windows, each row judged by what was known when "
+            "it came",
+        ),
         ("Log loss", f"healed {healed[0]:.4f}, frozen {frozen[0]:.4f} (lower is better)"),
         ("Cost", f"healed {healed[1]:,.0f}, frozen {frozen[1]:,.0f} ({_prices(settings)})"),
     ]
@@ -213,7 +217,7 @@ def _plot(
         for time, record in in_force
         if (own := record.get("weights"))
     ]
-    price = f"{settings.cost.false_alarm[-1]:,g}" if settings.cost.false_alarm else "unknown"
+    price = f"{settings.cost.false_alarm[0]:,g}"
     drawn = svg(Timeline(losses, costs, price, weights, marks))
     return Markup(drawn) if drawn else tag("p", "Nothing to draw: no labelled rows, no weights.")
 
@@ -298,15 +302,15 @@ def _figure(figures: Any, name: str) -> float:
 
 
 def _cost(figures: Any) -> float:
-    """At the last price of a false alarm."""
+    """At the price of a false alarm that decides."""
     costs = figures.get("expected_cost") if isinstance(figures, Mapping) else None
-    return _number(costs[-1]) if isinstance(costs, list) and costs else math.nan
+    return _number(costs[0]) if isinstance(costs, list) and costs else math.nan
 
 
 def _prices(settings: Settings) -> str:
     cost = settings.cost
-    price = f"{cost.false_alarm[-1]:,g}" if cost.false_alarm else "unknown"
-    return f"missed fraud {cost.missed_fraud:,g}, false alarm {price}"
+    missed = cost.amount_feature or f"{cost.missed_fraud:,g}"
+    return f"missed fraud {missed}, false alarm {cost.false_alarm[0]:,g}"
 
 
 def _number(value: Any) -> float:

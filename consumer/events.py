@@ -126,7 +126,9 @@ class Events:
         """An event of the process's own life: its time is the wall clock."""
         self._of_process += 1
         identity = (self._instance_id, str(now_ms), action, str(self._of_process))
-        return self._event(identity, now_ms, action, message, fields)
+        event = self._event(identity, now_ms, action, message, fields)
+        event["service"]["node"] = {"name": self._instance_id}
+        return event
 
     def _event(
         self, identity: tuple[str, ...], time_ms: int, action: str, message: str, fields: Event

@@ -134,8 +134,12 @@ class Loop:
         model_directory.one_thread()
         if settings.decision.threshold_config is not None:
             # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
-            command = read_command(settings.decision.threshold_config, "start", _now_ms())
-            Thresholds.of(settings).changed(command.thresholds)
+            file = settings.decision.threshold_config
+            command = read_command(file, "start", _now_ms())
+            try:
+                Thresholds.of(settings).changed(command.thresholds)
+            except ThresholdError as error:
+                raise ThresholdError(f"{file}: {error}") from error
         self._topics = topics.ensure(settings)
         inputs = (self._transactions, self._labels)
         self._ends = ends(settings.kafka, inputs) if self._until_end else None

@@ -9,7 +9,6 @@ import numpy as np
 from consumer import notices
 from consumer.batch import BatchCutter
 from consumer.columns import Int64, Labelled, Labels
-from consumer.decision import APPROVE
 from consumer.events import Events
 from consumer.evidence import Evidence
 from consumer.governor import Governor
@@ -104,8 +103,9 @@ class Matured:
             self._joined(part, matched.joined.rows(joined, before), idle)
             joined, one = before, slice(number, number + 1)
             corrected = matched.corrected.rows(number, number + 1)
-            self._out.corrected.append(corrected)
+            self._out.corrected.append((len(self._out.labelled), corrected))
             part.running.correct(corrected, matched.was[one])
+            part.correct(corrected, matched.was[one])
             self._healing.corrected(corrected)
         self._joined(part, matched.joined.rows(joined, len(matched.joined)), idle)
         if part.labels % notices.LABEL_WINDOW == 0:
@@ -142,10 +142,7 @@ class Matured:
 
     def _count(self, part: Partition, rows: Labelled) -> None:
         self._out.labelled.append(rows)
-        fraud = rows.is_fraud == 1
-        part.joined += len(rows)
-        part.right += int(((rows.decision != APPROVE) == fraud).sum())
-        part.shadow_right += int(((rows.shadow_decision != APPROVE) == fraud).sum())
+        part.count(rows)
         with self._stage("watch"):
             windows = list(part.running.add(rows))
         for window in windows:

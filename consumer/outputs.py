@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 
 from consumer.columns import Labelled, Scores
@@ -17,7 +18,8 @@ class Outputs:
 
     scores: list[Scores] = field(default_factory=list)
     labelled: list[Labelled] = field(default_factory=list)
-    corrected: list[Labelled] = field(default_factory=list)  # joined before, with another label
+    # Joined before, with another label; after how many of `labelled`.
+    corrected: list[tuple[int, Labelled]] = field(default_factory=list)
     pending: list[tuple[int, list[Change]]] = field(default_factory=list)  # of a partition's join
     snapshots: list[Snapshot] = field(default_factory=list)
     activations: list[Activation] = field(default_factory=list)
@@ -30,6 +32,15 @@ class Outputs:
     def any(self) -> bool:
         """Is there anything?"""
         return any(getattr(self, each.name) for each in fields(self))
+
+    def joined(self) -> Iterator[tuple[Labelled, bool]]:
+        """Rows and whether they are corrections, in the order in which their labels came."""
+        done = 0
+        for before, rows in self.corrected:
+            yield from ((each, False) for each in self.labelled[done:before])
+            yield rows, True
+            done = before
+        yield from ((each, False) for each in self.labelled[done:])
 
     def take(self) -> Outputs:
         """Hand over what there is and begin anew."""

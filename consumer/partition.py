@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from consumer.columns import Int64, Labelled, Transactions
-from consumer.decision import Reviews
+from consumer.columns import Int8, Int64, Labelled, Transactions
+from consumer.decision import APPROVE, Reviews
 from consumer.join import Join
 from consumer.policy import HEALTHY, MonitorBatch
 from consumer.registry import InForce, Place
@@ -120,6 +120,20 @@ class Partition:
             start = int(offset[first]), int(time[first])
             found.append(MonitorBatch(x[first:end], *start, place, part=part))
         return found
+
+    def count(self, rows: Labelled) -> None:
+        """Rows have met their labels: whose decision was right?"""
+        self.joined += len(rows)
+        self._judge(rows, rows.is_fraud, 1)
+
+    def correct(self, rows: Labelled, was: Int8) -> None:
+        """Rows that were counted have another label now; `was`: (rows,) the old."""
+        self._judge(rows, was, -1)
+        self._judge(rows, rows.is_fraud, 1)
+
+    def _judge(self, rows: Labelled, label: Int8, by: int) -> None:
+        self.right += by * int(((rows.decision != APPROVE) == (label == 1)).sum())
+        self.shadow_right += by * int(((rows.shadow_decision != APPROVE) == (label == 1)).sum())
 
     def checkpoint(self) -> dict[str, Any]:
         """What `load` needs, as plain data; of the rows themselves only how many there are."""

@@ -66,19 +66,18 @@ class Publisher:
             with self._stage("encode"):
                 encoded = list(encode.scores(scores, self._transactions, self._model_version))
             self._produce("scores", encoded, scores.transactions.partition)
-        for all_of, correction in ((out.labelled, False), (out.corrected, True)):
-            for rows in all_of:
-                with self._stage("encode"):
-                    encoded = list(
-                        encode.labelled(
-                            rows,
-                            self._transactions,
-                            self._features,
-                            self._segments,
-                            correction=correction,
-                        )
+        for rows, correction in out.joined():
+            with self._stage("encode"):
+                encoded = list(
+                    encode.labelled(
+                        rows,
+                        self._transactions,
+                        self._features,
+                        self._segments,
+                        correction=correction,
                     )
-                self._produce("labelled", encoded, rows.partition)
+                )
+            self._produce("labelled", encoded, rows.partition)
         self._pending += out.pending
         for command in out.commands:
             # Told to those who read the topic, not ordered once more.

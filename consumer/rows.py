@@ -43,6 +43,8 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
         names = table.column_names
     except UnicodeDecodeError as error:
         raise DataError(f"{file}: the names of its columns are no UTF-8: {error}") from error
+    if not table.num_rows:
+        raise DataError(f"{file}: no rows")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError(f"{file}: more than one column {twice[0]!r}")
@@ -68,8 +70,6 @@ def load(file: Path, features: Sequence[str] | None, label: str, time: str | Non
     wrong = np.flatnonzero((y != 0) & (y != 1))
     if len(wrong):
         raise DataError(f"{file}: row {wrong[0] + 1}: {label} is {y[wrong[0]]:g}, not 0 or 1")
-    if len(y) == 0:
-        raise DataError(f"{file}: no rows")
     if time is not None:
         column = table.column(time).combine_chunks()
         if column.null_count:

@@ -48,7 +48,7 @@ class Window:
     frozen: Measured
     healed_so_far: Measured
     frozen_so_far: Measured
-    segments: Mapping[str, Mapping[str, float]]  # mean log loss and cost of each, healed and frozen
+    segments: Sequence[Mapping[str, str | float]]  # mean log loss and cost, healed and frozen
 
 
 class Running:
@@ -161,11 +161,13 @@ class Running:
             # Row by row, as in a tally: chunks must not change the last digits.
             self._by_segment[name] = np.add.accumulate(np.vstack([sums, values[chosen]]))[-1]
 
-    def _of_segments(self) -> dict[str, dict[str, float]]:
-        found = {}
+    def _of_segments(self) -> list[dict[str, str | float]]:
+        found: list[dict[str, str | float]] = []
         for name, (weight, *sums) in sorted(self._by_segment.items()):
             means = [float(each / weight) for each in sums]
-            found[name] = dict(zip(SEGMENT_FIGURES, [float(weight), *means], strict=True))
+            figures = dict(zip(SEGMENT_FIGURES, [float(weight), *means], strict=True))
+            # A name may hold dots, which a search index takes for paths: it is no key.
+            found.append({"name": name, **figures})
         self._by_segment = {}
         return found
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 TimeFormat = Literal["auto", "epoch_ms", "epoch_s", "iso8601"]
 Order = Literal["arrival", "event_time"]
@@ -22,6 +22,25 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+# Settings of librdkafka that exactly-once, or where a key lands, rests on.
+OURS = frozenset(
+    {
+        "auto.offset.reset",
+        "bootstrap.servers",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "enable.partition.eof",
+        "group.id",
+        "group.instance.id",
+        "isolation.level",
+        "partition.assignment.strategy",
+        "partitioner",
+        "transactional.id",
+    }
+)
+
+
 class Kafka(Section):
     """How every client of ours connects."""
 
@@ -33,6 +52,17 @@ class Kafka(Section):
         description="Raw librdkafka settings for every client, such as security.protocol, "
         "ssl.ca.location, sasl.username: passed through as they are.",
     )
+
+    @field_validator("properties")
+    @classmethod
+    def _ours_are_not_among_them(cls, given: dict[str, Any]) -> dict[str, Any]:
+        if wrong := sorted(OURS.intersection(given)):
+            raise ValueError(
+                f"{', '.join(wrong)} cannot be set: what is promised rests on it. The group is "
+                "named by application_id, its members by instance_id"
+            )
+        return given
+
     connect_timeout_s: float = Field(
         8.0, gt=0, description="Seconds to wait for a broker at start before giving up."
     )

@@ -192,7 +192,11 @@ def _is_secret(name: str) -> bool:
 
 
 def _wrong(error: Any) -> str:
-    return "no such setting" if error["type"] == "extra_forbidden" else str(error["msg"])
+    return (
+        "no such setting"
+        if error["type"] == "extra_forbidden"
+        else str(error["msg"]).removeprefix("Value error, ")
+    )
 
 
 def _shown(error: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,14 +20,24 @@ SENT_S = 10
 
 
 def read(settings: Settings) -> dict[str, Any]:
-    """State, version, weights, what waits, what is held: at the last commit.
+    """State, version, what waits, what is held: at the last commit; and when that was.
+
+    `waiting`: offsets from there to the ends of the inputs, by topic, transactions' markers too.
 
     Raises: KafkaUnavailableError where this application has not consumed yet.
     """
     topic = topics.written(settings, "checkpoints")
+    committed_ms, healing, waiting = 0, None, Counter[str]()
     with Reader(settings.kafka) as reader:
-        found = reader.last(topic, HEALER, 1)
-    healing = orjson.loads(found[0].value() or b"{}").get("healing") if found else None
+        for number in range(
+            client.partitions_of(client.admin(settings.kafka), settings.kafka, topic)
+        ):
+            for last in reader.last(topic, number, 1):
+                committed_ms = max(committed_ms, last.timestamp()[1])
+                checkpoint = orjson.loads(last.value() or b"{}")
+                healing = checkpoint.get("healing") if number == HEALER else healing
+                for source, at in checkpoint.get("positions", {}).items():
+                    waiting[source] += max(0, reader.end(source, number) - at)
     if healing is None:
         raise KafkaUnavailableError(
             f"{topic}[{HEALER}] holds no checkpoint of a healer yet; is the consumer running?"
@@ -34,6 +45,8 @@ def read(settings: Settings) -> dict[str, Any]:
     control = healing["control"]
     return {
         "application_id": settings.application_id,
+        "committed_at": iso8601(committed_ms),
+        "waiting": dict(waiting),
         "state": healing["state"],
         "adapter_version": healing["version"],
         "heals": healing["heals"],
@@ -66,6 +79,8 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"{', ' + ' and '.join(held) if held else ''}; {found['heals']} heals, "
         f"{found['rollbacks']} rollbacks"
     )
+    left = (f"{count:,} offsets of {topic}" for topic, count in sorted(found["waiting"].items()))
+    yield f"last commit {found['committed_at']}; to be read since: {', '.join(left) or 'nothing'}"
     for one in found["pending_approvals"]:
         yield f"{one['id']} waits until {one['expires_at']}: {one['what']}"
         for verdict in one["evidence"].get("gate", ()):

@@ -41,6 +41,14 @@ def test_an_event_has_the_shape_that_its_schema_says():
     }
 
 
+def test_what_a_process_says_of_itself_names_it():
+    event = ours(instance="pod-1").of_process(START_MS, "consumer-started", "said")
+
+    conforms("event", event)
+    assert event["service"]["node"] == {"name": "pod-1"}
+    assert "node" not in at(ours(), 1, "rollback")["service"]
+
+
 @pytest.mark.parametrize("action", sorted(_SHAPES))
 def test_every_kind_conforms(action):
     conforms("event", at(ours(), 1, action))

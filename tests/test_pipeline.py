@@ -161,6 +161,29 @@ def test_a_label_that_came_before_its_transaction_is_joined_when_it_is_scored():
         assert out.labelled[0].ids == batch.transactions.ids
 
 
+def test_joined_rows_and_corrections_are_published_in_the_order_of_their_labels():
+    found = {}
+    for at_once in (True, False):
+        with running(INLINE) as pipeline:
+            (batch,) = stream(BATCH).batches()
+            score(pipeline, batch)
+            of = batch.labels
+            changed = [
+                replace(of.rows(n, n + 1), is_fraud=1 - of.is_fraud[n : n + 1]) for n in (0, 3)
+            ]
+            parts = [of.rows(0, 2), changed[0], of.rows(2, 6), changed[1], of.rows(6, BATCH)]
+            given = reduce(Labels.concatenate, parts)
+            told = []
+            for start in range(0, len(given), len(given) if at_once else 1):
+                pipeline.labels(given.rows(start, start + (len(given) if at_once else 1)), idle)
+                told += pipeline.out.take().joined()
+        found[at_once] = [(n, was) for rows, was in told for n in rows.offset.tolist()]
+
+    assert found[True] == found[False]
+    assert found[True][:4] == [(0, False), (1, False), (0, True), (2, False)]
+    assert found[True].index((3, True)) == 7
+
+
 def test_a_corrected_label_is_published_and_is_no_new_evidence():
     with running(INLINE) as pipeline:
         (batch,) = stream(BATCH).batches()
@@ -173,11 +196,12 @@ def test_a_corrected_label_is_published_and_is_no_new_evidence():
         pipeline.labels(changed, idle)
 
         out = pipeline.out.take()
-        assert [rows.ids for rows in out.corrected] == [batch.transactions.ids[:1]]
-        assert out.corrected[0].is_fraud.tolist() == changed.is_fraud.tolist()
+        assert [rows.ids for _, rows in out.corrected] == [batch.transactions.ids[:1]]
+        assert out.corrected[0][1].is_fraud.tolist() == changed.is_fraud.tolist()
         assert out.events == []
         after = pipeline.status()
-        assert (after.labelled, after.accuracy) == (before.labelled, before.accuracy)
+        assert after.labelled == before.labelled
+        assert abs(after.accuracy - before.accuracy) == pytest.approx(1 / BATCH)
         assert after.labels == {"matched": BATCH, "corrected": 1}
 
 

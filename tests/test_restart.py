@@ -105,7 +105,7 @@ class Process:
         rows = rows.rows(len(rows) - count, len(rows))
         later = {
             offset: label
-            for some in self.topics.corrected
+            for _, some in self.topics.corrected
             for offset, label in zip(some.offset.tolist(), some.is_fraud.tolist(), strict=True)
         }
         both = zip(rows.offset.tolist(), rows.is_fraud.tolist(), strict=True)

@@ -95,7 +95,7 @@ def test_parquet_with_its_own_times_and_booleans(tmp_path):
         ("event_time,a,is_fraud\n1,1,0\n,2,1\n", "column 'event_time' has 1 empty cells"),
         ("a,b\n1,2\n", "no column 'is_fraud'; it has a, b"),
         ("note,is_fraud\nx,1\n", "no numeric column besides 'is_fraud'"),
-        ("a,is_fraud\n", "no numeric column"),
+        ("a,is_fraud\n", "no rows"),
         ("a,b\n1\n", "rows.csv: "),
         ("", "rows.csv: "),
     ],

@@ -143,6 +143,12 @@ def test_librdkafkas_own_names_hold_dots(given, monkeypatch):
     }
 
 
+@pytest.mark.parametrize("name", ["group.id", "isolation.level", "transactional.id", "partitioner"])
+def test_what_the_promises_rest_on_is_not_passed_through(given, name):
+    with pytest.raises(SettingsError, match=rf"kafka\.properties: {name} cannot be set"):
+        given(flags={f"kafka.properties.{name}": "x"})
+
+
 SECRETS = [
     "sasl.password",
     "ssl.key.password",

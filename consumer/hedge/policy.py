@@ -168,6 +168,13 @@ class Hedge(Policy):
             self._heal(place, now_ms, idle)
         self._move(place)
 
+    def _say(
+        self, place: Place, kind: str, message: str, /, detail: str = "", **fields: Any
+    ) -> None:
+        """With the regime that it is said in: what is healed is linked to the change by it."""
+        of = {"regime": self._mind.regimes.now}
+        super()._say(place, kind, message, detail=detail, **of | fields)
+
     # --- Labels ---
 
     def _weigh(self, place: Place) -> tuple[int, Change] | None:

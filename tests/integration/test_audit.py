@@ -94,6 +94,19 @@ def test_the_command_says_what_it_found_by_its_status(
     status, said = run("--id", "t-3")
     assert status == 1
     assert f"no score of transaction 't-3' on {settings.topic('scores')}" in said
+    for period in (("--from", "2030-01-01"), ("--to", "2020-01-01")):
+        status, said = run(*period)
+        assert (status, said.count("\n")) == (1, 1)
+        assert "no score on " in said
+        assert said.endswith(" in that period\n")
+    assert "is not before" in run("--from", "2026-01-03", "--to", "2026-01-02")[1]
+    consuming.model(tmp_path / "other", seed=7)
+    status, said = run("--model", str(tmp_path / "other"))
+    assert (status, said.count("\n")) == (1, 1)
+    assert "every score is of model_version " in said
+    status, said = run("--transactions-topic", names.labels)
+    assert (status, said.count("\n")) == (1, 1)
+    assert f"every score is of topic {names.transactions}, not {names.labels}" in said
     publish(settings, consuming.messages(settings, "scores")[0])
     status, said = run()
     assert status == 1

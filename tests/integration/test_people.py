@@ -82,6 +82,15 @@ def test_heals_wait_for_people_and_every_order_counts_once(
     _, said = process.communicate(timeout=30)
     assert process.returncode == 0, said
 
+    ended = standing.read(settings)
+    consuming.send(settings, moved, range(30_000, 30_003))
+    later = standing.read(settings)
+    assert later["committed_at"] == ended["committed_at"]
+    for topic in (names.transactions, names.labels):
+        assert later["waiting"][topic] == ended["waiting"][topic] + 3
+    told = command(settings, "status").stdout
+    assert f"last commit {ended['committed_at']}; to be read since: " in told
+
     events = consuming.messages(settings, "events")
     found = {a: of(events, a) for a in ("approved", "rejected", "approval-expired")}
     assert [e["approval_id"] for e in found["approved"]] == [first]

@@ -90,7 +90,7 @@ def test_a_heal_that_hurts_one_country_is_refused_where_it_is_declared(
     assert country[1] == ["country=other"]
     assert country[2] == ["country=DE"]
     assert country[49] == ["country=unknown"]
-    segments = told[-1]["segments"]
+    segments = {each["name"]: each for each in told[-1]["segments"]}
     expected = {f"country={name}" for name in ("DE", SPARED, "other", "unknown")}
     assert set(segments) == expected
     assert segments[f"country={SPARED}"]["rows"] == 200
