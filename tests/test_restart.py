@@ -18,6 +18,7 @@ from consumer import evidence, pipeline, policy, states
 from consumer.chain import Head
 from consumer.columns import Labelled
 from consumer.decision import REVIEW
+from consumer.hedge.ripening import Ripening
 from consumer.order import Lane, Sequencer
 from consumer.partition import Restored
 from consumer.pipeline import Pipeline
@@ -235,8 +236,11 @@ def between(rows, first, stop):
     return rows.rows(*np.searchsorted(rows.offset, [first, stop]))
 
 
-def given():
-    """Clean, drifted, clean; labels 12 s late, a few of them twice or corrected."""
+def given(*, fraud_first=False):
+    """Clean, drifted, clean; labels 12 s late, a few of them twice or corrected.
+
+    `fraud_first`: those of frauds are 3 s late.
+    """
     parts = [stream(ROWS, drift=drift, seed=5) for drift in (0.0, 1.5 * DRIFT, 0.0)]
     third = ROWS // 3
     rows = [part.transactions.rows(i * third, (i + 1) * third) for i, part in enumerate(parts)]
@@ -255,16 +259,22 @@ def given():
     labels = replace(
         label, labelled_at=labelled_at, ids=ids, is_fraud=changed, offset=np.array(GOOD)
     )
+    if fraud_first:
+        at = labels.labelled_at - 90 * STEP_MS * (labels.is_fraud == 1)
+        order = np.argsort(at, kind="stable")
+        ids = [labels.ids[n] for n in order]
+        labels = replace(labels, labelled_at=at[order], ids=ids, is_fraud=labels.is_fraud[order])
     transactions = replace(transactions, offset=np.array(GOOD))
     return replace(parts[0], transactions=transactions, labels=labels)
 
 
-def ended(draw, deaths, flags):
+def ended(draw, deaths, flags, *, fraud_first=False):
     """The topics at the end, and how often it died on the way."""
     topics, of, died = Topics(), model(), 0
+    records = given(fraud_first=fraud_first)
     while True:
         # A heal that is polled for ten thousand times on a fast machine must be survived one day.
-        process = Process(of, given(), topics, draw, deaths if died < DEATHS else 0.0, flags)
+        process = Process(of, records, topics, draw, deaths if died < DEATHS else 0.0, flags)
         try:
             process.run()
         except DeathError:
@@ -276,24 +286,32 @@ def ended(draw, deaths, flags):
 
 
 @cache
-def alone(policy_name):
-    topics, _ = ended(random.Random(1), 0.0, {"heal.policy": policy_name})
+def alone(policy_name, *, fraud_first=False):
+    flags = {"heal.policy": policy_name}
+    topics, _ = ended(random.Random(1), 0.0, flags, fraud_first=fraud_first)
     return topics
 
 
 @pytest.mark.parametrize(
-    ("policy_name", "seed"), [*(("paper", seed) for seed in range(6)), ("hedge", 0), ("hedge", 1)]
+    ("policy_name", "seed", "fraud_first"),
+    [
+        *(("paper", seed, False) for seed in range(6)),
+        *(("hedge", 0, False), ("hedge", 1, False), ("hedge", 2, True)),
+    ],
 )
-def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed, monkeypatch):
+def test_a_process_that_dies_again_and_again_decides_the_same(
+    policy_name, seed, fraud_first, monkeypatch
+):
     monkeypatch.setattr(pipeline, "DEAD_WINDOW", 1)  # each is told
     flags = {"heal.policy": policy_name}
-    expected_of = alone(policy_name)
+    expected_of = alone(policy_name, fraud_first=fraud_first)
     # Many moments in a heal to commit and to die at, and not so many that none is survived.
     monkeypatch.setattr(policy, "WAIT_S", 0.0 if flags["heal.policy"] == "paper" else 0.01)
 
     draw = random.Random(seed)
     for _ in range(10):  # how often it polls, and so what is drawn, depends on the machine
-        topics, died = ended(draw, 0.05 if policy_name == "paper" else 0.15, flags)
+        often = 0.05 if policy_name == "paper" else 0.15
+        topics, died = ended(draw, often, flags, fraud_first=fraud_first)
         if died:
             break
 
@@ -302,6 +320,10 @@ def test_a_process_that_dies_again_and_again_decides_the_same(policy_name, seed,
     assert topics.scores == expected_of.scores
     assert [offset for offset, *_ in topics.scores] == GOOD
     assert [decision for *_, decision, _ in topics.scores].count(REVIEW) == 9
+    if policy_name == "hedge":
+        ripening = Ripening()
+        ripening.load(orjson.loads(topics.checkpoint)["healing"]["hedge"]["ripening"])
+        assert (ripening.age_ms > 0) is fraud_first
     assert topics.letters == expected_of.letters
     assert sorted(topics.letters) == sorted((topic, at) for topic in TOPICS for at in BROKEN)
     joined, expected = (Labelled.concatenate(t.labelled) for t in (topics, expected_of))

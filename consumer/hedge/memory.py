@@ -99,6 +99,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._partitions: dict[int, _Rows] = {}
+        self.until_ms = math.inf  # what happened later is here, and not counted yet
 
     def add(self, rows: Labelled) -> None:
         """Take rows in."""
@@ -141,7 +142,7 @@ class Memory:
             int(((time >= start) & (time < stop)).sum())
             for mine in self._partitions.values()
             for time in mine.time
-            for start, stop in spans
+            for start, stop in self._counted(spans)
         )
 
     def __len__(self) -> int:
@@ -150,8 +151,9 @@ class Memory:
 
     @property
     def newest_ms(self) -> int:
-        """When the last row happened whose label has come."""
-        return max((mine.newest_ms for mine in self._partitions.values()), default=-(2**62))
+        """When the last row happened whose label has come and is counted."""
+        newest = max((mine.newest_ms for mine in self._partitions.values()), default=-(2**62))
+        return int(min(newest, self.until_ms))
 
     def losses(self, wanted: list[tuple[int, float]]) -> Float64:
         """(3, rows) of these spans: losses of the frozen model and of the mixture, weights."""
@@ -160,7 +162,7 @@ class Memory:
             mine = self._partitions[number]
             if mine.count:
                 mine.whole()
-                at = _within(mine.time[0], wanted)
+                at = _within(mine.time[0], self._counted(wanted))
                 y = mine.y[0][at]
                 losses = [weights.loss(p[0][at], y) for p in (mine.frozen, mine.score)]
                 parts.append(np.stack([*losses, mine.weight[0][at]]))
@@ -198,7 +200,7 @@ class Memory:
                 continue
             mine.whole()
             time, offset = mine.time[0], mine.offset[0]
-            at = _within(time, wanted)
+            at = _within(time, self._counted(wanted))
             order = newest(at[np.lexsort((offset[at], time[at]))], mine.y[0])
             found.append(
                 (time[order], np.full(len(order), number), offset[order], mine.x[0][order],
@@ -213,6 +215,9 @@ class Memory:
         if not len(last):
             return None
         return x[last], y[last], weight[last], offset[last], groups[last]
+
+    def _counted(self, spans: list[tuple[int, float]]) -> list[tuple[int, float]]:
+        return [(start, min(stop, self.until_ms + 1)) for start, stop in spans]
 
 
 def _within(time: Int64, wanted: list[tuple[int, float]]) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ from consumer.hedge.pool import Pool
 from consumer.hedge.recent import Recent
 from consumer.hedge.record import Record
 from consumer.hedge.regimes import Regimes
+from consumer.hedge.ripening import Ripening
 from consumer.policy import Memories
 from consumer.registry import InForce
 
@@ -27,6 +28,7 @@ class Mind:
         self.columns = columns  # features, and what the frozen network makes of them
         self.loss = LabelledLoss()
         self.memory = Memory()
+        self.ripening = Ripening()
         self.regimes = Regimes()
         self.recent = Recent()  # since the change
         self.batches = 0
@@ -95,6 +97,7 @@ class Mind:
             "due": [self.mine, self.all],
             "judged": self.judged,
             "records": [self.guesses.state(), self.doubts.state()],
+            "ripening": self.ripening.state(),
             "learnt": sorted(self.learnt),
             "said": [
                 self.is_open,
@@ -123,6 +126,8 @@ class Mind:
         for record, found in zip((self.guesses, self.doubts), state["records"], strict=True):
             record.load(found)
         self.learnt = set(state.get("learnt", []))
+        if "ripening" in state:
+            self.ripening.load(state["ripening"])
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
         self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

@@ -145,6 +145,7 @@ class Hedge(Policy):
     def corrected(self, rows: Labelled) -> None:
         """Learn the new label from the next heal on."""
         self._mind.memory.correct(rows)
+        self._mind.ripening.correct(rows)
         self._pending = [relabelled(each, rows) for each in self._pending]
 
     def batch_ended(self, batches: Sequence[MonitorBatch], idle: Idle) -> None:
@@ -182,8 +183,8 @@ class Hedge(Policy):
         pending, self._pending = self._pending, []
         for rows in pending:
             self._mind.memory.add(rows)
-            self._mind.all.add(len(rows))
             self._mind.labels_ever = True
+        pending = self._ripe(pending, place.time_ms)
         # At once: a restart brings them back in other parts.
         self._unlabelled.judge(pending)
         self._doubt.judge(pending)
@@ -208,6 +209,16 @@ class Hedge(Policy):
         self._mind.mine.add(count)
         first_ms = min(int(rows.event_time.min()) for rows in mine)
         return self._mind.loss.add(mean, weighed, frauds, first_ms)
+
+    def _ripe(self, pending: Sequence[Labelled], now_ms: int) -> list[Labelled]:
+        """Rows to be counted from now on."""
+        mind = self._mind
+        ripe = mind.ripening.take(pending, now_ms)
+        if mind.ripening.until_ms is not None:
+            mind.memory.until_ms = mind.ripening.until_ms
+        for rows in ripe:
+            mind.all.add(len(rows))
+        return ripe
 
     def _follow(self, labelled: Sequence[Labelled], place: Place) -> tuple[float, int, int]:
         """Weigh by these rows; the mixture's mean loss on them, how many, and how many fraud."""
@@ -491,6 +502,7 @@ class Hedge(Policy):
             self._discard(place, why, {})
             self._move(place)
         self._mind.memory.drop(partition)
+        self._mind.ripening.drop(partition)
         self._pending = [rows for rows in self._pending if rows.partition != partition]
         self._mind.recent.drop(partition)
 
@@ -509,6 +521,7 @@ class Hedge(Policy):
             return
         known = max(0, len(rows) - unweighed)
         self._mind.memory.add(rows.rows(0, known))
+        self._mind.ripening.bring_back(rows.rows(0, known))
         if unweighed:
             self._pending.append(rows.rows(known, len(rows)))
 
