@@ -67,6 +67,28 @@ def test_back_at_what_was_before_nothing_is_lent():
     assert math.isclose(sum(pool.earned.values()), 1.0)
 
 
+def test_new_numbers_get_the_weight_that_labels_would_have_given_them():
+    pool = Pool()
+    for name in ("adapter", "scaling"):
+        pool.put(name, {})
+    pool.admit({"adapter": 0.0, "scaling": 0.0}, changed=True)
+    said = np.array([[0.9], [0.001], [0.2]]).repeat(20, axis=1)  # frozen, adapter, scaling
+    pool.follow(said, np.ones(20), np.ones(20), changed=True)
+    before = pool.earned
+
+    pool.learnt_anew({"adapter": 3.0, "scaling": -1.0})
+
+    after = pool.earned
+    assert after["adapter"] == pytest.approx(before["adapter"] * math.exp(3.0))
+    others = before["scaling"] / before[FROZEN]
+    assert after["scaling"] / after[FROZEN] == pytest.approx(others, rel=0.01)
+    assert sum(after.values()) == pytest.approx(1.0)
+    pool.learnt_anew({"adapter": 400.0, "scaling": 400.0})
+    assert pool.earned == pytest.approx(dict.fromkeys(after, 1 / 3))
+    pool.learnt_anew({FROZEN: 0.0})
+    assert pool.earned == pytest.approx(dict.fromkeys(after, 1 / 3))
+
+
 def test_where_nothing_is_known_to_have_changed_some_of_the_evidence_does_not_count():
     calm, changed = Pool(), Pool()
     for pool in (calm, changed):

@@ -41,7 +41,7 @@ class Mind:
         self.judged = [0, 0]  # changes that labels have judged: harmful ones, harmless ones
         # Of what counted before labels: guesses, and being less sure.
         self.guesses, self.doubts = Record(), Record()
-        self.learnt: set[str] = set()  # experts, by what labels say of the present regime
+        self.has_learnt = False  # has any expert, from labels of the present regime
         self.is_open = False  # a change that nothing has answered yet
         self.is_recognised = False  # the present regime, as one that was left
         self.could_guess = False  # were there rows enough, in this regime
@@ -72,7 +72,7 @@ class Mind:
         self.loss.cut()
         self.labels_now = 0
         self.mine = Due(self.labelled)
-        self.learnt = set()
+        self.has_learnt = False
         self.unsure = self.abstained = self.signal_lost = False
         self.is_open = True
         self.is_recognised = self.could_guess = self.is_beyond = False
@@ -98,7 +98,7 @@ class Mind:
             "judged": self.judged,
             "records": [self.guesses.state(), self.doubts.state()],
             "ripening": self.ripening.state(),
-            "learnt": sorted(self.learnt),
+            "has_learnt": self.has_learnt,
             "said": [
                 self.is_open,
                 self.is_recognised,
@@ -125,7 +125,7 @@ class Mind:
         self.judged = list(state["judged"])
         for record, found in zip((self.guesses, self.doubts), state["records"], strict=True):
             record.load(found)
-        self.learnt = set(state.get("learnt", []))
+        self.has_learnt = state.get("has_learnt", True)
         if "ripening" in state:
             self.ripening.load(state["ripening"])
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]

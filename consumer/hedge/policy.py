@@ -386,16 +386,16 @@ class Hedge(Policy):
             if each["expert"] in states
         }
         new = {name: e for name, e in evidence.items() if name not in mind.pool.states}
-        # What the others' weights say is of numbers that are of another regime.
-        known = {*new, *mind.learnt, *self._mixture.lasting}
+        # What the others' weights say is of numbers of another regime, until they have learnt once.
+        known = {*new, *self._mixture.lasting}
         again = {name: e for name, e in evidence.items() if name not in known}
         for name, state in states.items():
             mind.pool.put(name, state)
         if new:
             mind.pool.admit(new, changed=mind.has_changed)
-        if again and mind.has_changed and not mind.is_recognised:
+        if again and mind.has_changed and not (mind.is_recognised or mind.has_learnt):
             mind.pool.learnt_anew(again)
-        mind.learnt |= states.keys()
+        mind.has_learnt = mind.has_learnt or not states.keys() <= {*self._mixture.lasting}
         if not self._put_in_force(place, f"heal: {', '.join(states)}"):
             return False
         self.heals += 1
