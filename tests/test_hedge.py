@@ -364,6 +364,29 @@ def test_times_that_are_late_or_stand_still_make_no_second_change(spacing_ms):
     assert 1_950 < changed["offset"] < 1_999
 
 
+def test_what_experts_first_learn_of_a_change_counts_at_once():
+    def change(x, fraud):
+        half = len(x) // 2
+        novel(x, fraud)
+        x[:half, V14] -= DRIFT
+        x[half:, V14] += 3
+        x[half:][fraud[half:]] = np.random.default_rng(6).normal(
+            [0, 0, -3.5], [1, 1, 0.5], size=(fraud[half:].sum(), 3)
+        )
+
+    out = ran(after(change, rows=4 * CLEAN))
+
+    began = next(e["offset"] for e in said(out, "regime-changed") if e["offset"] >= 3 * CLEAN)
+    before, first = (
+        next(e for e in said(out, "heal-deployed") if e["offset"] >= at)
+        for at in (3 * CLEAN - BATCH, began)
+    )
+    # They were there before; labels had taken the weight of the numbers of then.
+    again = {"adapter", "scaling", "residual", "recent", "sparse"}
+    assert again <= before["weights"].keys()
+    assert sum(first["weights"].get(name, 0.0) for name in again) > 0.3
+
+
 def test_a_regime_that_a_few_rows_look_like_is_left_again():
     given = stream(4_500, seed=6)
     x = given.transactions.x.copy()
