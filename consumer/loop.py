@@ -16,6 +16,7 @@ import structlog
 from consumer import failpoints, model_directory, restore
 from consumer.allocation import steady
 from consumer.checkpoints import Checkpoints
+from consumer.command import read_key
 from consumer.errors import (
     AbortedError,
     CommandError,
@@ -128,10 +129,13 @@ class Loop:
     def run(self) -> Status:
         """Consume until stopped, or with `until_end` until all is read and every heal has ended.
 
-        Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError, ThresholdError.
+        Raises: KafkaUnavailableError, FencedError, RegistryError, ModelError, ThresholdError,
+        CommandError.
         """
         settings = self._settings
         model_directory.one_thread()
+        if settings.commands.key_file is not None:
+            read_key(settings.commands.key_file)  # now, not where we come to heal
         if settings.decision.threshold_config is not None:
             # At start a wrong file is an error; later, on SIGHUP, it changes nothing and is said.
             file = settings.decision.threshold_config

@@ -83,7 +83,7 @@ def test_values_may_come_as_text(given):
         ("application_id = 'a b'", "application_id: String should match pattern"),
         (
             "[decision]\nthreshold = 0.95",
-            "decision: Value error, decline_threshold lies below threshold",
+            "decision: decline_threshold lies below threshold",
         ),
     ],
 )

@@ -14,7 +14,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from consumer import restore
-from consumer.errors import KafkaUnavailableError, ThresholdError
+from consumer.errors import CommandError, KafkaUnavailableError, ThresholdError
 from consumer.kafka.client import admin, connect
 from consumer.kafka.reader import read_all
 from consumer.loop import Loop
@@ -331,8 +331,26 @@ def test_a_wrong_threshold_file_at_start_is_an_error(
     settings = consuming.settings(
         broker.bootstrap, names, decision__threshold_config=str(tmp_path / "nowhere.json")
     )
+    model = consuming.model(tmp_path / "model")
     with pytest.raises(ThresholdError, match=r"nowhere\.json"):
+        consuming.consume(settings, model)
+    file = tmp_path / "nowhere.json"
+    file.write_text('{"format": 1, "thresholds": {"watch.conflicts": -1}}')
+    with pytest.raises(ThresholdError, match=r"nowhere\.json: threshold watch\.conflicts"):
+        consuming.consume(settings, model)
+
+
+def test_a_wrong_key_is_an_error_before_anything_starts(
+    broker: Broker, names: Names, create_topics: CreateTopics, tmp_path: Path
+) -> None:
+    create_topics(names.transactions, names.labels)
+    settings = consuming.settings(
+        broker.bootstrap, names, commands__key_file=str(tmp_path / "nowhere")
+    )
+    with pytest.raises(CommandError, match="nowhere"):
         consuming.consume(settings, consuming.model(tmp_path / "model"))
+    with pytest.raises(KafkaUnavailableError, match="does not exist"):
+        consuming.records(settings, "events")
 
 
 def test_sigterm_ends_it_though_the_broker_is_gone(tmp_path: Path) -> None:
