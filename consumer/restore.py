@@ -63,6 +63,7 @@ class RegistryTopic:
         self.thresholds: Mapping[str, float] | None = None  # that stand, see `governor`
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
         self._deployed: Mapping[str, Any] | None = None  # the record
+        self._sought = -1  # the version that was read again last
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
         try:
@@ -152,12 +153,12 @@ class RegistryTopic:
 
     def _remember(self) -> None:
         """A rollback or a pin may name a snapshot that was forgotten long ago: read it again."""
-        if (
-            self._deployed is not None
-            and (wanted := self._deployed["version"]) not in self.snapshots
-        ):
-            every = snapshots(self._settings, self._model)
-            self.snapshots |= {version: every[version] for version in (wanted,) if version in every}
+        wanted = -1 if self._deployed is None else int(self._deployed["version"])
+        if wanted in (-1, self._sought) or wanted in self.snapshots:
+            return
+        self._sought = wanted  # once: it may be another model's, or not what it says
+        if (found := snapshots(self._settings, self._model).get(wanted)) is not None:
+            self.snapshots[wanted] = found
 
     def _forget(self) -> None:
         """Of thousands of heals only those stay that may be asked for."""

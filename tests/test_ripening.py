@@ -4,10 +4,16 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import orjson
 import pytest
 
 from consumer.columns import Labelled
+from consumer.hedge.change import FeatureChange
+from consumer.hedge.mind import Mind
+from consumer.hedge.pool import Pool
 from consumer.hedge.ripening import LEAST_LEGIT, Ripening
+from consumer.policy import Memories
+from consumer.registry import InForce, Registry
 from tests.hedging import losses, ran
 from tests.streams import BATCH, STEP_MS, stream
 
@@ -104,6 +110,22 @@ def test_after_a_restart_the_same_rows_wait():
     first, second = (each.take([late], 1_100_000) for each in (one, two))
     assert offsets(first) == offsets(second)
     assert offsets(first)[0] < early.offset.max()
+
+
+def test_after_a_restart_nobody_learns_from_rows_that_wait():
+    columns = FeatureChange(["a"], [1.0])
+    mind = Mind(Pool(), columns)
+    mind.memory.add(labelled(0, 1_000, (LATE_MS, 5_000)))
+    mind.ripening.take([known(labelled(0, 1_000, (LATE_MS, 5_000)), 600_000)], 600_000)
+    state = orjson.loads(orjson.dumps(mind.state()))
+
+    again = Mind(Pool(), columns)
+    base = Registry("m", "b").snapshot("base", {}, parent=None, reason="base")
+    again.load(state, Memories(), InForce(base))
+    again.memory.add(labelled(0, 1_000, (LATE_MS, 5_000)))
+
+    assert again.memory.newest_ms == mind.ripening.until_ms < 600_000
+    assert len(again.memory.all().y) == again.memory.newest_ms // 1_000 + 1
 
 
 def test_frauds_that_are_known_first_do_not_make_everything_a_fraud():

@@ -77,6 +77,11 @@ class Mind:
         self.is_open = True
         self.is_recognised = self.could_guess = self.is_beyond = False
 
+    def count_until(self) -> None:
+        """Of the labelled rows in memory those count that are ripe."""
+        if self.ripening.until_ms is not None:
+            self.memory.until_ms = self.ripening.until_ms
+
     @property
     def labelled(self) -> int:
         """Rows of the present regime whose labels have come."""
@@ -128,6 +133,7 @@ class Mind:
         self.has_learnt = state.get("has_learnt", True)
         if "ripening" in state:
             self.ripening.load(state["ripening"])
+            self.count_until()
         self.is_open, self.is_recognised, self.could_guess, *said = state["said"]
         self.unsure, self.abstained, self.signal_lost, self.is_beyond = said
         self.reach = None if state["reach"] is None else np.array(state["reach"], np.float32)

@@ -214,8 +214,7 @@ class Hedge(Policy):
         """Rows to be counted from now on."""
         mind = self._mind
         ripe = mind.ripening.take(pending, now_ms)
-        if mind.ripening.until_ms is not None:
-            mind.memory.until_ms = mind.ripening.until_ms
+        mind.count_until()
         for rows in ripe:
             mind.all.add(len(rows))
         return ripe

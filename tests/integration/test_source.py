@@ -96,6 +96,8 @@ def test_a_partition_that_was_paused_when_it_left_is_read_when_it_comes_back(
         source.restart()
         assert read() == both
         assert not source.is_paused(names.labels, 0)
+        source.pause([(names.labels, 0), (names.transactions, 0)])
+        source.close()
     finally:
         source.abandon()
 
