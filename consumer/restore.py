@@ -63,7 +63,7 @@ class RegistryTopic:
         self.thresholds: Mapping[str, float] | None = None  # that stand, see `governor`
         self.regimes: dict[int, tuple[bytes, Mapping[str, Any]]] = {}  # value and manifest
         self._deployed: Mapping[str, Any] | None = None  # the record
-        self._sought = -1  # the version that was read again last
+        self._sought = -1  # a version that is not to be found
         self._follower = Follower(settings.kafka, settings.topic("registry"))
         self._foreign = 0
         try:
@@ -156,9 +156,11 @@ class RegistryTopic:
         wanted = -1 if self._deployed is None else int(self._deployed["version"])
         if wanted in (-1, self._sought) or wanted in self.snapshots:
             return
-        self._sought = wanted  # once: it may be another model's, or not what it says
-        if (found := snapshots(self._settings, self._model).get(wanted)) is not None:
+        found = snapshots(self._settings, self._model).get(wanted)
+        if found is not None:
             self.snapshots[wanted] = found
+        else:
+            self._sought = wanted  # another model's, or not what it says
 
     def _forget(self) -> None:
         """Of thousands of heals only those stay that may be asked for."""

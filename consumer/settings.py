@@ -192,11 +192,9 @@ def _is_secret(name: str) -> bool:
 
 
 def _wrong(error: Any) -> str:
-    return (
-        "no such setting"
-        if error["type"] == "extra_forbidden"
-        else str(error["msg"]).removeprefix("Value error, ")
-    )
+    if error["type"] == "extra_forbidden":
+        return "no such setting"
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _shown(error: Any) -> str:

@@ -36,36 +36,44 @@ def test_a_version_that_is_ordered_long_after_is_read_again_by_who_follows(
     out = producer(settings.kafka)
     registry = Registry(model.manifest.model_version, model.manifest.base_sha256)
 
-    def deploy(snapshot: Snapshot, weight: float) -> None:
+    topic = settings.topic("registry")
+
+    def made(number: int) -> Snapshot:
+        adapter = {"a": torch.tensor([float(number)])}
+        snapshot = registry.snapshot("pool", adapter, parent=None, reason="heal")
         about = [("manifest", encode.manifest(snapshot))]
-        in_force = InForce(snapshot, {"frozen": weight})
-        topic = settings.topic("registry")
         out.produce(topic, snapshot.value, key=snapshot.key, partition=0, headers=about)
+        return snapshot
+
+    def deploy(snapshot: Snapshot, weight: float) -> None:
+        in_force = InForce(snapshot, {"frozen": weight})
         out.produce(topic, orjson.dumps(in_force.record("m")), key=DEPLOYED, partition=0)
         assert out.flush(20) == 0
 
-    made = [
-        registry.snapshot("pool", {"a": torch.tensor([float(n)])}, parent=None, reason="heal")
-        for n in range(8)
-    ]
-    deploy(made[0], 1.0)
+    every = [made(0)]
+    deploy(every[0], 1.0)
     follower = RegistryTopic(settings, model)
-    try:
-        for snapshot in made[1:]:
-            deploy(snapshot, 0.5)
-            while (found := follower.follow()) is None:
-                pass
-        assert found.version == 8
-        assert 3 not in follower.snapshots
 
-        deploy(made[2], 0.9)
+    def followed() -> InForce:
         while (found := follower.follow()) is None:
             pass
+        return found
+
+    try:
+        for number in range(1, 8):
+            every.append(made(number))
+            deploy(every[-1], 0.5)
+            assert followed().version == number + 1
+        for _ in range(2):  # and after others were deployed meanwhile, once more
+            assert 3 not in follower.snapshots
+            deploy(every[2], 0.9)
+            found = followed()
+            assert (found.version, found.weights) == (3, {"frozen": 0.9})
+            assert found.snapshot.adapter["a"].tolist() == [2.0]
+            deploy(every[7], 0.5)
+            assert followed().version == 8
     finally:
         follower.close()
-
-    assert (found.version, found.weights) == (3, {"frozen": 0.9})
-    assert found.snapshot.adapter["a"].tolist() == [2.0]
 
 
 def test_records_may_bear_another_time_than_their_transactions(
