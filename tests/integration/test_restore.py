@@ -126,10 +126,12 @@ def test_rows_before_offsets_that_are_set_back_by_hand_wait_on_for_their_labels(
     group = client.build(Consumer, client.properties(settings.kafka, own))
     group.commit(offsets=[TopicPartition(names.transactions, 0, 40)], asynchronous=False)
     group.close()
-    consuming.consume(settings, model)
-    # And once more from the checkpoint of now: the changelog of both passes is read.
     told = [orjson.dumps(consuming.label(number, TABLE)) for number in range(60)]
-    consuming.send_raw(settings, names.labels, told)
+    consuming.send_raw(settings, names.labels, told[:20])
+    consuming.consume(settings, model)
+    assert [row["offset"] for row in consuming.messages(settings, "labelled")] == [*range(20)]
+    # And once more from the checkpoint of now: the changelog of both passes is read.
+    consuming.send_raw(settings, names.labels, told[20:])
     consuming.consume(settings, model)
 
     labelled = consuming.messages(settings, "labelled")
