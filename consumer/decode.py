@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import ArrayLike
 
 from consumer import plain
 from consumer.columns import Float32, Float64, Int8, Int64, Labels, Transactions, UInt8
@@ -73,7 +74,7 @@ class TransactionDecoder:
         )
 
     def __call__(
-        self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
+        self, partition: int, values: Sequence[bytes | None], offsets: ArrayLike, now_ms: int
     ) -> tuple[Transactions, list[Rejected]]:
         """Decode `values` of `partition`; `now_ms` bounds plausible times.
 
@@ -85,7 +86,7 @@ class TransactionDecoder:
         groups: list[UInt8] = []
         kept: list[Int64] = []
         rejected: list[Rejected] = []
-        place = np.array(offsets, np.int64)
+        place = np.asarray(offsets, np.int64)
         for start, stop, found in plain.pieces(self._plain, values, now_ms):
             chosen = np.arange(start, stop)
             if found is None:
@@ -180,7 +181,7 @@ class LabelDecoder:
         self._plain = plain.labels(mapping, max_bytes, EARLIEST_MS, AHEAD_MS)
 
     def __call__(
-        self, partition: int, values: Sequence[bytes | None], offsets: Sequence[int], now_ms: int
+        self, partition: int, values: Sequence[bytes | None], offsets: ArrayLike, now_ms: int
     ) -> tuple[Labels, list[Rejected]]:
         """Decode `values` of `partition`; `now_ms` bounds plausible times."""
         ids: list[str] = []
@@ -188,20 +189,21 @@ class LabelDecoder:
         labels: list[Int8] = []
         sources: list[str | None] = []
         propensities: list[Float64] = []
-        kept: list[int] = []
+        kept: list[Int64] = []
         rejected: list[Rejected] = []
+        place = np.asarray(offsets, np.int64)
         for start, stop, found in plain.pieces(self._plain, values, now_ms):
-            chosen: Sequence[int] = range(start, stop)
+            chosen = np.arange(start, stop)
             if found is None:
                 found, good, bad = self._one_by_one(values[start:stop], now_ms)
-                chosen = [start + index for index in good]
+                chosen = chosen[good]
                 rejected += (Rejected(start + one.index, one.kind, one.reason) for one in bad)
             ids += found[0]
             times.append(found[1])
             labels.append(found[2])
             sources += found[3]
             propensities.append(found[4])
-            kept += (offsets[index] for index in chosen)
+            kept.append(place[chosen])
         return (
             Labels(
                 partition,
@@ -209,7 +211,7 @@ class LabelDecoder:
                 np.concatenate([*times, np.empty(0, np.int64)]),
                 np.concatenate([*labels, np.empty(0, np.int8)]),
                 sources,
-                np.array(kept, np.int64),
+                np.concatenate([*kept, np.empty(0, np.int64)]),
                 np.concatenate([*propensities, np.empty(0)]),
             ),
             rejected,

@@ -97,16 +97,16 @@ class Intake:
         rows, rejected = decode(partition, values, offsets, now_ms)
         bad = np.zeros(len(records), np.bool_)
         bad[[one.index for one in rejected]] = True
-        trip = self._breaker(topic, partition).check(np.array(offsets, np.int64), bad)
+        trip = self._breaker(topic, partition).check(offsets, bad)
         if trip is not None:
             self.flooded[topic, partition] = trip
             rows = rows.rows(0, int(np.searchsorted(rows.offset, trip.offset, side="right")))
             rejected = [one for one in rejected if one.index <= trip.index]
         letters = [
-            (offsets[one.index], DeadLetter(records[one.index], one.kind, one.reason))
+            (int(offsets[one.index]), DeadLetter(records[one.index], one.kind, one.reason))
             for one in rejected
         ]
-        read = (trip.offset if trip is not None else offsets[-1]) + 1
+        read = (trip.offset if trip is not None else int(offsets[-1])) + 1
         return Taken(rows, letters, read, trip)
 
     def mismatch(self, topic: str, partition: int, records: Run) -> str | None:

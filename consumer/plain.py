@@ -11,8 +11,9 @@ text there that is no UTF-8 is no reason to refuse a message here.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import starmap
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -61,6 +62,7 @@ def transactions(
         return None
     width, group = len(features), _struct([(name, float) for name in features])
     read_one = _decoder([*zip(paths, (_Id, int, group), strict=True)])
+    pack = struct.Struct(f"{width}d").pack
 
     def read(values: Values, now_ms: int) -> Columns | None:
         try:
@@ -68,8 +70,8 @@ def transactions(
                 return None
             ids, times, objects = zip(*map(astuple, map(read_one, values)), strict=True)
             event_time = np.array(times, np.int64)
-            numbers = chain.from_iterable(map(astuple, objects))
-            wide = np.fromiter(numbers, np.float64, len(values) * width)
+            # Half the time that numpy takes to ask each number what it is.
+            wide = np.frombuffer(b"".join(starmap(pack, map(astuple, objects))))
             whole = None if groups is None else [*map(orjson.loads, values)]  # type: ignore[arg-type]
         except _ODD:
             return None

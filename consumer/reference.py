@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,36 +84,39 @@ class Ranks:
 
     def __init__(self, then: Sample) -> None:
         """`then.x`: of each feature as many values, at least one."""
-        self._sorted = np.sort(then.x, axis=0)  # (values, features)
+        self._columns = np.ascontiguousarray(np.sort(then.x, axis=0).T)  # (features, values)
         self._rows = then.rows
-        columns = self._sorted.T
         # Shares of the sample up to each of its values, and below it: (2, features, values).
         self._then = np.array(
-            [[np.searchsorted(c, c, side) for c in columns] for side in ("right", "left")]
-        ) / len(self._sorted)
+            [[np.searchsorted(c, c, side) for c in self._columns] for side in ("right", "left")]
+        ) / len(then.x)
 
     def of(self, rows: Float32) -> Int64:
-        """(2, rows, features): how many values are smaller, and how many no larger."""
-        found = np.empty((2, *rows.shape), np.int64)
-        for feature, values in enumerate(self._sorted.T):
-            for n, side in enumerate(("left", "right")):
-                found[n, :, feature] = np.searchsorted(values, rows[:, feature], side)  # type: ignore[call-overload]
-        return found
+        """Where rows lie: of each feature and row, a place among all of the sample's values.
 
-    def fits(self, ranks: Int64) -> float:
-        """As `fits` of the rows `ranks: (2, rows, features)` are of."""
-        _, rows, features = ranks.shape
-        values = len(self._sorted)
-        places = ranks + np.arange(features) * (values + 1)
-        shares = [
-            np.bincount(each.ravel(), minlength=features * (values + 1))
-            .reshape(features, values + 1)[:, :-1]
-            .cumsum(axis=1)
-            for each in places
-        ]
+        (2, features * rows): by how many values are smaller, and by how many are no larger.
+        """
+        features, values = self._columns.shape
+        found = np.empty((2, features, len(rows)), np.int64)
+        for feature, (column, x) in enumerate(zip(self._columns, rows.T.copy(), strict=True)):
+            found[0, feature] = np.searchsorted(column, x, "left")
+            found[1, feature] = np.searchsorted(column, x, "right")
+        found += np.arange(features)[:, None] * (values + 1)
+        return found.reshape(2, -1)
+
+    def counts(self, ranks: Int64) -> Int64:
+        """How often each place comes, (2, features, values + 1): those of more rows are added."""
+        features, values = self._columns.shape
+        shape = features, values + 1
+        return np.array([np.bincount(r, minlength=math.prod(shape)).reshape(shape) for r in ranks])
+
+    def fits(self, counts: Int64) -> float:
+        """As `fits` of the rows that were counted."""
+        below = counts[..., :-1].cumsum(axis=-1)
+        rows = int(counts[0, 0].sum())
         # Between two values of the sample its share stays, and the rows' only grows: they are
         # farthest apart at a value, or just below one.
-        apart = np.abs(np.array(shares) / rows - self._then).max(axis=(0, 2))
+        apart = np.abs(below / rows - self._then).max(axis=(0, 2))
         return _least_p(apart, rows, self._rows)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from math import sqrt
+from operator import attrgetter
 from typing import Any
 
 from consumer.columns import Labelled
@@ -50,6 +51,9 @@ class Counts:
         return None
 
 
+_as_fields = attrgetter(*(each.name for each in fields(Counts)))
+
+
 @dataclass(frozen=True, slots=True)
 class Disagreement:
     """A rule that fires on rows that are hardly more often fraud than any."""
@@ -92,7 +96,7 @@ class RuleEvidence:
     def state(self) -> dict[str, Any]:
         """What a restart needs, by condition: a rule that is stated otherwise begins anew."""
         return {
-            rule.condition.text: list(astuple(counts))
+            rule.condition.text: list(_as_fields(counts))
             for rule, counts in zip(self._rules.rules, self._counts, strict=True)
         }
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from consumer.bins import BINS, average_precision, bin_of, drawn, ratio, recall_at
+from consumer import bins as ranks
+from consumer.bins import BINS, bin_of
 from consumer.columns import Float64
 from consumer.costs import Bill
 from consumer.decision import APPROVE, REVIEW
@@ -137,10 +138,10 @@ class Tally:
             "recall": counts.recall,
             "f1": counts.f1,
             "log_loss": max(0.0, float(self._losses[0, 0] / weight)),
-            "average_precision": _number(average_precision(self._bins[_WEIGHT])),
+            "average_precision": ranks.average_precision(self._bins[_WEIGHT]),
             "recall_at_capacity": None
             if review_share is None
-            else _number(recall_at(self._bins[_WEIGHT], review_share)),
+            else ranks.recall_at(self._bins[_WEIGHT], review_share),
             "brier": max(0.0, float(self._losses[1, 0] / weight)),
             "expected_cost": [self._bill(missed_fraud, review).at(p) for p in false_alarm],
             "reviewed": float(self._reviewed[_WEIGHT].sum()),
@@ -156,12 +157,13 @@ class Tally:
         """How far each figure may lie from that of all the rows that the sample stands for.
 
         Means: Hajek's estimator, sqrt(sum w^2 (l - mean)^2) / sum w. Expected cost: the same for a
-        sum. Ratios and ranks: a bootstrap over the sums, seeded, so that equal tallies give equal
-        errors. It takes the sample as drawn from a stream without end, so it is not 0 at weight 1:
-        there it says how far the figure of another such stream may lie. None where undefined. A
-        cell that no row fell in has no spread: with a handful of frauds the errors are too small.
+        sum. Ratios and ranks: linearised, by what the weight of each row changes. It takes the
+        sample as drawn from a stream without end, so it is not 0 at weight 1: there it says how far
+        the figure of another such stream may lie. None where undefined. A cell that no row fell in
+        has no spread: with a handful of frauds the errors are too small.
 
-        Source: Särndal, Swensson, Wretman, "Model Assisted Survey Sampling", 1992, section 5.7.
+        Source: Särndal, Swensson, Wretman, "Model Assisted Survey Sampling", 1992, sections 5.5
+        to 5.7.
         """
         counts = self.counts
         weight = sum(counts)
@@ -172,9 +174,9 @@ class Tally:
         accuracy = counts.accuracy
         variance = right * (1 - accuracy) ** 2 + wrong * accuracy**2
 
-        draws = np.random.default_rng(0)
-        tp, _, fp, fn = drawn(draws, self._cells).T  # (draws,) each
-        bins = drawn(draws, self._bins)  # (draws, label, bins)
+        flagged, frauds = counts.tp + counts.fp, counts.tp + counts.fn
+        precision, recall, f1 = counts.precision, counts.recall, counts.f1
+        bins = self._bins[_WEIGHT], self._bins[_SQUARE]
         missed = self._missed[_SQUARE] if missed_fraud is None else squares.fn * missed_fraud**2
         declined, reviews = squares.fp, 0.0
         if review is not None:
@@ -182,14 +184,16 @@ class Tally:
             reviews = float(self._reviewed[_SQUARE].sum()) * review**2
         return {
             "accuracy": _root(variance) / weight,
-            "precision": _deviation(ratio(tp, tp + fp)),
-            "recall": _deviation(ratio(tp, tp + fn)),
-            "f1": _deviation(ratio(2 * tp, 2 * tp + fp + fn)),
+            "precision": _of_ratio(
+                squares.tp * (1 - precision) ** 2 + squares.fp * precision**2, flagged
+            ),
+            "recall": _of_ratio(squares.tp * (1 - recall) ** 2 + squares.fn * recall**2, frauds),
+            "f1": _of_ratio(squares.tp * (2 - 2 * f1) ** 2 + wrong * f1**2, flagged + frauds),
             "log_loss": self._mean_error(0, weight),
-            "average_precision": _deviation(average_precision(bins)),
+            "average_precision": ranks.average_precision_error(*bins),
             "recall_at_capacity": None
             if review_share is None
-            else _deviation(recall_at(bins, review_share)),
+            else ranks.recall_at_error(*bins, review_share),
             "brier": self._mean_error(1, weight),
             "expected_cost": [
                 _root(missed + reviews + declined * price**2) for price in false_alarm
@@ -224,6 +228,7 @@ class Tally:
     def state(self) -> dict[str, Any]:
         """All of it as plain JSON; only bins with rows: [bin, weights by label, their squares]."""
         bins = self._bins.reshape(4, BINS)
+        used = np.flatnonzero(bins.any(axis=0))
         return {
             "rows": self._rows,
             "cells": self._cells.tolist(),
@@ -231,8 +236,8 @@ class Tally:
             "missed": self._missed.tolist(),
             "reviewed": self._reviewed.tolist(),
             "bins": [
-                [int(number), *bins[:, number].tolist()]
-                for number in np.flatnonzero(bins.any(axis=0))
+                [number, *sums]
+                for number, sums in zip(used.tolist(), bins[:, used].T.tolist(), strict=True)
             ],
         }
 
@@ -264,12 +269,8 @@ _RATES = (
 )
 
 
-def _deviation(values: Float64) -> float | None:
-    return None if np.isnan(values).any() else float(values.std(ddof=1))
-
-
-def _number(value: Float64) -> float | None:
-    return None if np.isnan(value) else float(value)
+def _of_ratio(variance: float, whole: float) -> float | None:
+    return _root(variance) / whole if whole > 0 else None
 
 
 def _root(variance: float) -> float:

@@ -6,7 +6,7 @@ Both compare the last few batches with all before them since the last change.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from consumer.reference import as_skewed
 
 BEFORE = 5  # batches, at least
 # Standard errors, by the number of last batches: a step shows in few, a small change in many.
-FEATURES_SE = {1: 5.5, 2: 5.0, 3: 4.5, 6: 4.5, 10: 4.5}
+FEATURES_SE = {10: 4.5, 6: 4.5, 3: 4.5, 2: 5.0, 1: 5.5}
 LOSS_LAST, LOSS_SE = 3, 4.75
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
 TRAINED_BATCHES = 10  # that training's variance counts as much as
@@ -81,6 +81,23 @@ class _History:
         """Of the last so many: their weight, and their mean."""
         weight, total, _ = self._with((0.0, 0.0, 0.0), self._last[-batches:])
         return weight, total / weight
+
+    def windows(self, sizes: Iterable[int]) -> Iterator[tuple[int, Any, Any, Any, Any]]:
+        """Each of `sizes`, which fall: it, weight and sum of all before the last so many, theirs.
+
+        As `before` and `newest` of each, in fewer steps.
+        """
+        terms = [(weight, weight * value) for weight, value in self._last]
+        before, total, _ = self._sums
+        start = 0
+        for batches in sizes:
+            stop = max(0, len(terms) - batches)
+            for weight, value in terms[start:stop]:
+                before, total = before + weight, total + value
+            start, its, sum_ = stop, 0.0, 0.0
+            for weight, value in terms[stop:]:
+                its, sum_ = its + weight, sum_ + value
+            yield batches, before, total, its, sum_
 
     def cut(self, batches: int) -> None:
         """Only the last so many are left."""
@@ -151,8 +168,10 @@ class FeatureChange:
         strongest: tuple[float, Change] | None = None
         for batches, z, limit in self.compare(mean, rows, part=part):
             far = np.abs(z) / limit
+            if not (far > self._unrest).any():
+                continue
             order = [int(n) for n in np.argsort(-np.abs(z)) if far[n] > self._unrest[n]]
-            if not order or (strongest is not None and abs(z[order[0]]) <= strongest[0]):
+            if strongest is not None and abs(z[order[0]]) <= strongest[0]:
                 continue
             names = self._features
             told = [f"mean of {names[n]} moved by {z[n]:+.1f} standard errors" for n in order]
@@ -171,16 +190,15 @@ class FeatureChange:
             self._batches += 1
             self._rows = self._rows + (rows - self._rows) / self._batches
         variance = self._history.variance(self._sd**2 / self._rows)
-        for batches, limit in sorted(FEATURES_SE.items(), reverse=True):
-            before, total, _ = self._history.before(batches)
+        for batches, before, total, weight, last in self._history.windows(FEATURES_SE):
             if np.min(before) < BEFORE:
                 continue
-            weight, last = self._history.newest(batches)
             if np.min(weight) < 1 and np.min(weight * self._rows) < LEAST_ROWS:
                 continue
-            z = (last - total / before) / np.sqrt(variance * (1 / weight + 1 / before))
+            error = np.sqrt(variance * (1 / weight + 1 / before))
+            z = (last / weight - total / before) / error
             skewed = np.sign(z) * self._skewness / np.sqrt(weight * self._rows)
-            yield batches, z, as_skewed(limit, skewed)
+            yield batches, z, as_skewed(FEATURES_SE[batches], skewed)
 
     def suppress(self, raised: Mapping[str, float]) -> None:
         """These alarms were none: ask for a quarter more of these features from now on."""

@@ -52,7 +52,8 @@ class Guesser:
             None if model.trained is None else Sample(model.trained.quantiles, reference.rows)
         )
         self._ranks = None if self._training is None else Ranks(self._training)
-        self._ranked: list[tuple[Float32, Int64]] = []  # batches looked at last
+        self._ranked: dict[int, tuple[Float32, Int64]] = {}  # batches looked at last, by identity
+        self._counts: Int64 = np.zeros((), np.int64)  # of all of these
 
     @property
     def knows_training(self) -> bool:
@@ -65,10 +66,16 @@ class Guesser:
         `held`: the guess that counts. A batch that was in the last call is not ranked again.
         """
         assert self._ranks is not None
-        known = {id(x): (x, ranks) for x, ranks in self._ranked}
-        self._ranked = [known.get(id(x)) or (x, self._ranks.of(x)) for x in batches]
-        ranks = np.concatenate([ranks for _, ranks in self._ranked], axis=1)
-        return self._ranks.fits(ranks) <= (UNMOVED_P if held is None else BACK_P)
+        left, self._ranked = self._ranked, {}
+        for x in batches:
+            ranked = left.pop(id(x), None)
+            if ranked is None:
+                ranked = x, self._ranks.of(x)
+                self._counts = self._counts + self._ranks.counts(ranked[1])
+            self._ranked[id(x)] = ranked
+        for _, ranks in left.values():
+            self._counts = self._counts - self._ranks.counts(ranks)
+        return self._ranks.fits(self._counts) <= (UNMOVED_P if held is None else BACK_P)
 
     def guess(self, rows: Float32, held: str | None) -> Guess | None:
         """What undoes it best, if anything does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,16 +72,16 @@ class Recent:
 
     def steady(self, sd: Float64) -> list[Float32]:
         """The newest batches whose means agree, (rows, features) each: as many as there are."""
-        means = np.array([one.mean for one in self._batches])
         rows = np.array([len(one.x) for one in self._batches])
-        best = min(3, len(means))
+        sums = np.array([one.mean for one in self._batches]) * rows[:, None]
+        best = min(3, len(rows))
         for count in (5, 7, 10, 14, 20):
-            if count > len(means):
+            if count > len(rows):
                 break
             new, old = slice(-(count // 2), None), slice(-count, -(count // 2))
-            moved = np.average(means[new], axis=0, weights=rows[new])
-            moved -= np.average(means[old], axis=0, weights=rows[old])
-            error = sd * np.sqrt(1 / rows[new].sum() + 1 / rows[old].sum())
+            newer, older = int(rows[new].sum()), int(rows[old].sum())
+            moved = sums[new].sum(axis=0) / newer - sums[old].sum(axis=0) / older
+            error = sd * math.sqrt(1 / newer + 1 / older)
             if (np.abs(moved) / error).max() > STEADY_SE:
                 break
             best = count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+import numpy as np
 from confluent_kafka import Message
 
 # What a Consumer hands out; the annotation of headers() also has what a Producer takes.
@@ -35,8 +36,9 @@ class Run:
         """`messages`: without errors."""
         self._messages = messages
         # A Consumer without deserialisers hands out bytes; its annotations allow str as well.
-        self.values = cast(list[bytes | None], [message.value() for message in messages])
-        self.offsets = cast(list[int], [message.offset() for message in messages])
+        self.values = cast(list[bytes | None], [*map(Message.value, messages)])
+        offsets = cast(list[int], [*map(Message.offset, messages)])
+        self.offsets = np.array(offsets, np.int64)  # (records,)
 
     def __len__(self) -> int:
         return len(self.offsets)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 from confluent_kafka import (
@@ -256,11 +257,14 @@ class Source:
 
     def _take(self, polled: Polled, messages: Sequence[Message]) -> None:
         runs: dict[tuple[str | None, int | None], list[Message]] = {}
-        for message in messages:
-            if message.error() is None:
-                runs.setdefault((message.topic(), message.partition()), []).append(message)
-            else:
-                self._take_error(polled, message)
+        good = [message for message in messages if message.error() is None]
+        if len(good) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._take_error(polled, message)
+        for number, same in groupby(good, Message.partition):
+            for topic, some in groupby(same, Message.topic):
+                runs.setdefault((topic, number), []).extend(some)
         for (topic, number), run in runs.items():
             assert topic is not None
             assert number is not None
