@@ -97,7 +97,7 @@ def _lines(keys: Sequence[str], columns: _Members) -> Iterator[tuple[str, bytes]
         return iter(())
     cells: list[list[bytes]] = []
     line = _template(columns, cells)
-    return zip(keys, map(line.__mod__, zip(*cells, strict=True)), strict=True)
+    return zip(keys, [*map(line.__mod__, zip(*cells, strict=True))], strict=True)
 
 
 def _template(columns: _Members, cells: list[list[bytes]]) -> bytes:
@@ -136,10 +136,9 @@ def _number_or_numbers(value: float | NDArray[Any]) -> list[bytes] | bytes:
 
 def _strings(values: Sequence[str]) -> list[bytes]:
     """The text of each string, quotes around it."""
-    text = orjson.dumps(values)
-    if b"\\" in text:  # an escaped quote may be no end
-        return [orjson.dumps(value) for value in values]
-    return [b'"%b"' % value for value in text[2:-2].split(b'","')]
+    found = orjson.dumps(values)[1:-1].split(b",")
+    # Commas within a string split it as well.
+    return found if len(found) == len(values) else [*map(orjson.dumps, values)]
 
 
 def manifest(snapshot: Snapshot) -> bytes:

@@ -100,7 +100,7 @@ class ReflexiveLayer(nn.Module):
         first, second = ((state[f"adapter.{n}.weight"], state[f"adapter.{n}.bias"]) for n in (0, 2))
         through = state["scale"] * weight  # (1, width)
         inner = through @ second[0]  # (1, width)
-        bent = torch.sigmoid(F.linear(h, 2 * first[0], 2 * first[1]))
+        bent = F.linear(h, 2 * first[0], 2 * first[1]).sigmoid_()
         ahead = bias + through @ second[1] - inner.sum()
         return F.linear(h, weight, ahead) + F.linear(bent, 2 * inner)
 
@@ -147,7 +147,10 @@ class SelfHealingMLP(Healable):
         super().__init__()
         self.standardise = Standardise(features)
         self.backbone = nn.Sequential(
-            nn.Linear(features, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU()
+            nn.Linear(features, width),
+            nn.ReLU(inplace=True),
+            nn.Linear(width, width),
+            nn.ReLU(inplace=True),
         )
         self.reflexive = ReflexiveLayer(width)
         self.head = nn.Linear(width, 1)

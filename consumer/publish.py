@@ -64,18 +64,16 @@ class Publisher:
         self._registry(out)
         for scores in out.scores:
             with self._stage("encode"):
-                encoded = list(encode.scores(scores, self._transactions, self._model_version))
+                encoded = encode.scores(scores, self._transactions, self._model_version)
             self._produce("scores", encoded, scores.transactions.partition)
         for rows, correction in out.joined():
             with self._stage("encode"):
-                encoded = list(
-                    encode.labelled(
-                        rows,
-                        self._transactions,
-                        self._features,
-                        self._segments,
-                        correction=correction,
-                    )
+                encoded = encode.labelled(
+                    rows,
+                    self._transactions,
+                    self._features,
+                    self._segments,
+                    correction=correction,
                 )
             self._produce("labelled", encoded, rows.partition)
         self._pending += out.pending
