@@ -136,16 +136,16 @@ class HeldRows:
         capacity = max(needed, 2 * len(self.rows))
         if needed <= self._bound:
             capacity = min(capacity, self._bound)
-        serials = np.arange(self._start, self._end)
-        old, new = serials % len(self.rows), serials % capacity
-        rows = np.zeros(capacity, self.rows.dtype)
-        opaque(rows)[new] = opaque(self.rows)[old]
-        self.rows = rows
-        self._hash = _moved(self._hash, capacity, old, new)
-        self._live = _moved(self._live, capacity, old, new)
+        self.rows = self._moved(opaque(self.rows), capacity).view(self.rows.dtype)
+        self._hash = self._moved(self._hash, capacity)
+        self._live = self._moved(self._live, capacity)
 
-
-def _moved(column: NDArray[Any], capacity: int, old: Int64, new: Int64) -> NDArray[Any]:
-    moved = np.zeros(capacity, column.dtype)
-    moved[new] = column[old]
-    return moved
+    def _moved(self, column: NDArray[Any], capacity: int) -> NDArray[Any]:
+        """Each serial's value where it belongs in a ring of that capacity, piece by piece."""
+        moved, at = np.zeros(capacity, column.dtype), self._start
+        while at < self._end:
+            old, new = at % len(column), at % capacity
+            count = min(self._end - at, len(column) - old, capacity - new)
+            moved[new : new + count] = column[old : old + count]
+            at += count
+        return moved
