@@ -1,6 +1,10 @@
 """The fastest a Python client can be: every message consumed and one produced, nothing in between.
 
-    python -m benchmarks.raw BOOTSTRAP FROM TO ROWS
+    python -m benchmarks.raw BOOTSTRAP FROM TO ROWS [MODEL]
+
+With a model directory it also does what nobody who scores can leave out: each message is decoded,
+the frozen model passes over the rows, and it is the scores that are produced; by our own stages, as
+they are, and nothing else.
 
 Prints rows, seconds and processor seconds from the first message to the last one's delivery.
 """
@@ -10,9 +14,12 @@ from __future__ import annotations
 import resource
 import sys
 import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
 # As the consumer itself is set (consumer/kafka): what differs is what is done with a message.
 CONSUMER = {
@@ -28,11 +35,48 @@ PRODUCER = {
 }
 RECORDS = 1_000
 
+# Of messages without errors: keys and values of what is produced.
+Make = Callable[[Sequence[Message]], Iterable[tuple[Any, Any]]]
 
-def copy(bootstrap: str, source: str, target: str, rows: int) -> dict[str, float]:
-    """Copy the first `rows` messages of partition 0.
 
-    Raises: RuntimeError where a message is not delivered.
+def copied(messages: Sequence[Message]) -> Iterable[tuple[Any, Any]]:
+    """The messages as they are."""
+    return zip(map(Message.key, messages), map(Message.value, messages), strict=True)
+
+
+def scored(directory: Path, topic: str) -> Make:
+    """Their scores under a frozen model."""
+    from consumer import decision, encode, model_directory
+    from consumer.columns import Scores
+    from consumer.decode import WHENEVER_MS, TransactionDecoder
+    from consumer.kafka.record import Run
+    from consumer.score import Scorer
+    from consumer.sections import TransactionInput
+
+    model_directory.one_thread()
+    model = model_directory.load(directory)
+    decode = TransactionDecoder(TransactionInput(), model.features, 1 << 20)
+    scorer = Scorer(model)
+
+    def make(messages: Sequence[Message]) -> Iterable[tuple[Any, Any]]:
+        run = Run(messages)
+        rows, rejected = decode(0, run.values, run.offsets, WHENEVER_MS)
+        if rejected:
+            raise RuntimeError(rejected[0].reason)
+        score, shadow = scorer.adapted(rows.x, model.base_adapter)
+        decided = decision.decided(score, 0.5)
+        made = Scores(rows, score, shadow, 0.5, decided, decided, 0, "HEALTHY")
+        return encode.scores(made, topic, model.manifest.model_version)
+
+    return make
+
+
+def run(
+    bootstrap: str, source: str, target: str, rows: int, make: Make = copied
+) -> dict[str, float]:
+    """Produce something for each of the first `rows` messages of partition 0.
+
+    Raises: RuntimeError where a message cannot be read or is not delivered.
     """
     failed: list[KafkaError] = []
     servers = {"bootstrap.servers": bootstrap}
@@ -44,14 +88,17 @@ def copy(bootstrap: str, source: str, target: str, rows: int) -> dict[str, float
     left, begun, cpu = rows, 0.0, 0.0
     while left:
         messages = consumer.consume(min(RECORDS, left), timeout=1.0)
-        if messages and not begun:
+        if not messages:
+            continue
+        if not begun:
             begun, cpu = time.perf_counter(), _cpu_s()
         for message in messages:
             if message.error() is not None:
                 raise RuntimeError(str(message.error()))
+        for key, value in make(messages):
             while True:
                 try:
-                    producer.produce(target, message.value(), message.key(), 0)
+                    producer.produce(target, value, key, 0)
                     break
                 except BufferError:
                     producer.poll(0.05)
@@ -74,5 +121,6 @@ def _cpu_s() -> float:
 
 
 if __name__ == "__main__":
-    bootstrap, source, target, rows = sys.argv[1:]
-    print(orjson.dumps(copy(bootstrap, source, target, int(rows))).decode())
+    bootstrap, source, target, rows, *model = sys.argv[1:]
+    make = scored(Path(model[0]), source) if model else copied
+    print(orjson.dumps(run(bootstrap, source, target, int(rows), make)).decode())

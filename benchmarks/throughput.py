@@ -4,8 +4,9 @@
 
 The whole system works: exactly once at 100 ms, the join with a tenth of the labels, monitors, the
 shadow, the hedge of experts, events. Beside it, in turns: `benchmarks/raw.py`, which consumes each
-message and produces it again. Both read the same topic; what they wrote is counted message by
-message. `--before DIR` runs another checkout of this project in turns as well.
+message and produces it again, and the same loop where it decodes and scores each and does nothing
+else. All read the same topic; what they wrote is counted message by message. `--before DIR` runs
+another checkout of this project in turns as well.
 """
 
 from __future__ import annotations
@@ -33,16 +34,17 @@ from producer_sim.scenarios import Scenario, stream
 from tests.broker import real_broker
 
 OUT = HERE / "docs" / "results" / "performance.md"
-RAW, NOW, BEFORE = "raw", "Reflexive", "Reflexive before"
+RAW, BARE, NOW, BEFORE = "raw", "raw that scores", "Reflexive", "Reflexive before"
 
 
-def raw(found: Settings, rows: int) -> Run:
-    """Copy every message in a process of its own."""
+def raw(found: Settings, rows: int, *model: str) -> Run:
+    """Copy every message in a process of its own; with a model's directory, score it instead."""
     target = found.topic("scores")
     topics.create(client.admin(found.kafka), found.kafka, [NewTopic(target, 1, 1)])
     source = found.input.transactions.topic
-    command = (sys.executable, "-m", "benchmarks.raw", found.kafka.bootstrap_servers, source)
-    ended = subprocess.run([*command, target, str(rows)], check=True, capture_output=True, cwd=HERE)
+    command = [sys.executable, "-m", "benchmarks.raw", found.kafka.bootstrap_servers, source]
+    command += [target, str(rows), *model]
+    ended = subprocess.run(command, check=True, capture_output=True, cwd=HERE)
     return Run(**orjson.loads(ended.stdout), stages={})
 
 
@@ -51,13 +53,15 @@ def in_turns(
 ) -> dict[str, list[Run]]:
     """Each kind once a round, every second round the other way."""
     checkouts = {NOW: HERE, **({BEFORE: before} if before else {})}
-    kinds = [RAW, *checkouts]
+    kinds = [RAW, BARE, *checkouts]
     found: dict[str, list[Run]] = {kind: [] for kind in kinds}
     for number in range(repetitions):
         for kind in kinds if number % 2 == 0 else reversed(kinds):
             of = settings(bootstrap, name, f"{kind.replace(' ', '-').lower()}-{number}")
             if kind == RAW:
                 run = raw(of, rows)
+            elif kind == BARE:
+                run = raw(of, rows, str(folder / "model"))
             else:
                 log = folder / f"{of.application_id}.log"
                 checkout = checkouts[kind]
@@ -94,7 +98,7 @@ def stages(found: Mapping[str, Sequence[Run]]) -> list[list[str]]:
             continue
         line: list[str] = [stage]
         for kind, several in found.items():
-            if kind != RAW:
+            if kind not in (RAW, BARE):
                 line.append(f"{median(1e6 * run.stages[stage] / run.rows for run in several):.2f}")
                 line.append(f"{median(run.stages[stage] / run.seconds for run in several):.0%}")
         lines.append(line)
@@ -152,7 +156,7 @@ def main() -> None:
         found = in_turns(
             broker.bootstrap, folder, name, given.rows, given.repetitions, given.before
         )
-    kinds = [kind for kind in found if kind != RAW]
+    kinds = [kind for kind in found if kind not in (RAW, BARE)]
     text = "\n".join(
         [
             "# How fast it is",
@@ -165,7 +169,9 @@ def main() -> None:
             f"second of event time, published before; {TENTH.fraction:.0%} of them labelled; one "
             "partition. The whole system works: exactly once with a commit every 100 ms, join, "
             "monitors, shadow, hedge of experts, events. Raw is a loop that consumes each message "
-            "and produces it again (`benchmarks/raw.py`), at least once. "
+            "and produces it again (`benchmarks/raw.py`), at least once; *raw that scores* decodes "
+            "each, passes the frozen model over 1,000 at a time and produces the scores, by our "
+            "own stages, and does nothing else. "
             f"{given.repetitions} rounds, the kinds in turns; each run is a process of its own, "
             "timed by itself from its first message to its last delivery; start and the wait for "
             "the group are no part of it. Output counted message by message. Medians and, in "
