@@ -17,7 +17,8 @@ from consumer.columns import Float64
 from consumer.reference import as_skewed
 
 BEFORE = 5  # batches, at least
-# Standard errors, by the number of last batches: a step shows in few, a small change in many.
+# Standard errors, by the number of last batches, most first: a step shows in few, a small change in
+# many.
 FEATURES_SE = {10: 4.5, 6: 4.5, 3: 4.5, 2: 5.0, 1: 5.5}
 LOSS_LAST, LOSS_SE = 3, 4.75
 UNREST_ROWS, UNREST_MARGIN = 100, 1.25
