@@ -543,7 +543,8 @@ class Loop:
         else:
             self._sink.commit(offsets, self._source.group(), meanwhile)
         self._pipeline.committed()
-        if positions != self._committed:
+        # An offset that was told for the first time has not moved: it may be where reading began.
+        if any(at > self._committed.get(place, at) for place, at in positions.items()):
             self._aborts = 0
         now = time.monotonic()
         # A broker that takes longer than that has at most half of the time.

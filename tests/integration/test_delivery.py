@@ -20,6 +20,7 @@ from consumer.errors import AbortedError, KafkaUnavailableError
 from consumer.kafka.reader import read_all
 from consumer.loop import Loop
 from consumer.model_directory import Model
+from consumer.order import Sequencer
 from consumer.settings import Settings
 from tests.broker import Broker
 from tests.conftest import CreateTopics, Names
@@ -161,11 +162,24 @@ def test_after_an_aborted_transaction_it_goes_on_from_the_last_commit(
     assert counts["matched"] == 1_000
 
 
+@pytest.mark.parametrize("rows_wait", [False, True])
 def test_a_transaction_that_is_aborted_each_time_ends_with_an_error(
-    breakable: tuple[Settings, Callable[[int], None]], model: Model
+    breakable: tuple[Settings, Callable[[int], None]],
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    rows_wait: bool,
 ) -> None:
     settings, limit = breakable
     limit(100)
+    run = Sequencer.run
+
+    def run_late(sequencer: Sequencer[Any]) -> None:
+        # A commit is due while rows wait for others: it is the first that tells their offset.
+        if rows_wait and times(logs, GOING_BACK) == 2:
+            sequencer._commit()
+        run(sequencer)
+
+    monkeypatch.setattr(Sequencer, "run", run_late)
     # No labels: a commit of those alone would go through between two aborts, and they count anew.
     values = [orjson.dumps(consuming.transaction(number, TABLE)) for number in range(200)]
     consuming.send_raw(settings, settings.input.transactions.topic, values)
