@@ -46,6 +46,7 @@ def copied(messages: Sequence[Message]) -> Iterable[tuple[Any, Any]]:
 
 def scored(directory: Path, topic: str) -> Make:
     """Their scores under a frozen model."""
+    # Here: a loop that only copies is not to carry torch.
     from consumer import decision, encode, model_directory
     from consumer.columns import Scores
     from consumer.decode import WHENEVER_MS, TransactionDecoder

@@ -16,6 +16,7 @@ from consumer.experts.base import Learning, View
 from consumer.experts.descent import platt
 from consumer.experts.long_memory import MEMBERS
 from consumer.experts.newton import Problem, most_evident, solve
+from consumer.hedge.guess import UNMOVED_P, Guesser
 from consumer.mixture import FROZEN, Mixture, apart, flat
 from consumer.model_directory import base_sha256
 from consumer.reference import Ranks, Sample, fits, quantiles
@@ -276,6 +277,24 @@ def test_rows_that_are_ranked_fit_as_well_as_rows(then, now, first):
     apart = ranks.counts(ranks.of(now[:first])) + ranks.counts(ranks.of(now[first:]))
 
     assert ranks.fits(apart) == pytest.approx(fits(now, sample), rel=1e-9)
+
+
+def test_of_batches_that_come_and_go_only_the_newest_are_compared():
+    of = model()
+    guesser = Guesser(of, Mixture(of))
+    assert of.trained is not None
+    sample = Sample(of.trained.quantiles, of.manifest.reference.rows)
+    batches = np.split(stream(3_000, drift=0).transactions.x, 30)
+    batches[10:20] = [batch + np.float32(1.5) for batch in batches[10:20]]
+    seen = set()
+
+    for end in (3, 4, 9, 14, 20, 23, 26, 30):
+        some = batches[max(0, end - 5) : end]
+        is_moved = fits(np.concatenate(some), sample) <= UNMOVED_P
+        assert guesser.is_moved(some, None) == is_moved
+        seen.add(is_moved)
+
+    assert seen == {False, True}
 
 
 def test_an_adapter_state_counts_as_the_networks_own_adapter_would():
