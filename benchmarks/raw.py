@@ -11,8 +11,8 @@ Prints rows, seconds and processor seconds from the first message to the last on
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from benchmarks import arguments
 
 # As the consumer itself is set (consumer/kafka): what differs is what is done with a message.
 CONSUMER = {
@@ -50,12 +52,16 @@ def scored(directory: Path, topic: str) -> Make:
     from consumer import decision, encode, model_directory
     from consumer.columns import Scores
     from consumer.decode import WHENEVER_MS, TransactionDecoder
+    from consumer.errors import ModelError
     from consumer.kafka.record import Run
     from consumer.score import Scorer
     from consumer.sections import TransactionInput
 
     model_directory.one_thread()
-    model = model_directory.load(directory)
+    try:
+        model = model_directory.load(directory)
+    except ModelError as error:
+        raise SystemExit(f"error: {error}") from None
     decode = TransactionDecoder(TransactionInput(), model.features, 1 << 20)
     scorer = Scorer(model)
 
@@ -121,7 +127,17 @@ def _cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def main() -> None:
+    """Run once, print the figures."""
+    options = argparse.ArgumentParser(prog="python -m benchmarks.raw")
+    for name in ("bootstrap", "source", "target"):
+        options.add_argument(name)
+    options.add_argument("rows", type=arguments.positive)
+    options.add_argument("model", type=Path, nargs="?", help="a directory; default: only copy")
+    given = options.parse_args()
+    make = scored(given.model, given.source) if given.model else copied
+    print(orjson.dumps(run(given.bootstrap, given.source, given.target, given.rows, make)).decode())
+
+
 if __name__ == "__main__":
-    bootstrap, source, target, rows, *model = sys.argv[1:]
-    make = scored(Path(model[0]), source) if model else copied
-    print(orjson.dumps(run(bootstrap, source, target, int(rows), make)).decode())
+    main()

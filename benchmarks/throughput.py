@@ -34,7 +34,8 @@ from producer_sim.scenarios import Scenario, stream
 from tests.broker import real_broker
 
 OUT = HERE / "docs" / "results" / "performance.md"
-RAW, BARE, NOW, BEFORE = "raw", "raw that scores", "Reflexive", "Reflexive before"
+RAW, BARE = "raw", "raw that scores"
+OURS = NOW, BEFORE = "Reflexive", "Reflexive before"
 
 
 def raw(found: Settings, rows: int, *model: str) -> Run:
@@ -98,7 +99,7 @@ def stages(found: Mapping[str, Sequence[Run]]) -> list[list[str]]:
             continue
         line: list[str] = [stage]
         for kind, several in found.items():
-            if kind not in (RAW, BARE):
+            if kind in OURS:
                 line.append(f"{median(1e6 * run.stages[stage] / run.rows for run in several):.2f}")
                 line.append(f"{median(run.stages[stage] / run.seconds for run in several):.0%}")
         lines.append(line)
@@ -156,7 +157,7 @@ def main() -> None:
         found = in_turns(
             broker.bootstrap, folder, name, given.rows, given.repetitions, given.before
         )
-    kinds = [kind for kind in found if kind not in (RAW, BARE)]
+    kinds = [kind for kind in found if kind in OURS]
     text = "\n".join(
         [
             "# How fast it is",

@@ -78,15 +78,10 @@ class _History:
         """Of all but the last so many: their weight, their sum, and that of their squares."""
         return self._with(self._sums, self._last[:-batches])  # type: ignore[no-any-return]
 
-    def newest(self, batches: int) -> tuple[Any, Any]:
-        """Of the last so many: their weight, and their mean."""
-        weight, total, _ = self._with((0.0, 0.0, 0.0), self._last[-batches:])
-        return weight, total / weight
-
     def windows(self, sizes: Iterable[int]) -> Iterator[tuple[int, Any, Any, Any, Any]]:
         """Each of `sizes`, which fall: it, weight and sum of all before the last so many, theirs.
 
-        As `before` and `newest` of each, in fewer steps.
+        The sums before are those of `before`, each made of the one for the size above.
         """
         terms = [(weight, weight * value) for weight, value in self._last]
         before, total, _ = self._sums
@@ -280,10 +275,9 @@ class LossChange:
             return None
         mean = total / before
         variance = float(squares / before - mean**2) * before / (before - 1)
-        for batches in range(LOSS_LAST, 0, -1):
+        for batches, _, _, weight, last in self._history.windows(range(LOSS_LAST, 0, -1)):
             error = np.sqrt(max(variance, LEAST_LOSS_SD**2) * (1 / batches + 1 / before))
-            _, last = self._history.newest(batches)
-            z = _as_normal(float((last - mean) / error), before)
+            z = _as_normal(float((last / weight - mean) / error), before)
             if z > LOSS_SE:
                 return Change(0, [f"labelled loss rose by {z:.1f} standard errors"])
         return None
